@@ -190,7 +190,7 @@ class Context:
 
     @property
     def looks_folder(self) -> Path | None:
-        """Return the folder in which looks at files keep hashes until a run records them; None where it cannot be."""
+        """Return the folder that keeps the hashes of files until a run records them; None if it cannot be made."""
         return self._writable_folder("looks")
 
     def _roots(self, file: PipelineFile, *, from_answers: bool) -> tuple[Roots, Roots]:
@@ -245,7 +245,7 @@ class Context:
         if not types and file.path in self._input_types:
             types = self._input_types[file.path]
         elif not types and not (offline and not self.chain.reads(file).only_upstream):
-            self.chain.ordered([file])  # in a circle each asks for the columns of the next one without end
+            self.chain.ordered([file])  # pipelines in a circle would ask each other without end
             with self.source(file, {}, offline=offline, reads_only=True) as source:
                 types = self._input_types[file.path] = {each.name: each.type for each in source.columns()}
         return declared_columns(file, types)

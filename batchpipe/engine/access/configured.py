@@ -72,9 +72,10 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
 
 
 def price_book(settings: Settings, root: Path, environment: Mapping[str, str]) -> PriceBook:
-    """Return where the prices of each provider come from: its own, the file of all, or the built-in table.
+    """Return where the prices of each provider come from: its own price file, the project's price file, or the built-in
+    table.
 
-    Raises UsageError for a variable that is not set, PipelineError for what is wrong in a file.
+    Raises UsageError for a variable that is not set, PipelineError for mistakes in a price file.
     """
     path = settings.path("prices", root, environment)
     shared = read_prices(path) if path else None

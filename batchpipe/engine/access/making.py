@@ -1,6 +1,6 @@
 """Make a provider: its key and headers come out of the environment, its address out of the settings.
 
-A key goes to the address that it belongs to, and to no other one.
+A key is sent only to the address that it belongs to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from batchpipe.providers.known import KnownProvider
 if TYPE_CHECKING:
     import httpx2
 
-# Servers of one's own read no key, and some refuse a call without any.
+# A server that you run yourself reads no key, but some refuse a call that has none.
 NO_KEY = "no-key"
 NO_TABLE = ProviderTable()
 
@@ -49,8 +49,8 @@ def shown_url(url: str) -> str:
 class Access:
     """Makes the providers of a project. `ask` puts a question to a person, `transport` carries HTTP requests.
 
-    `environment` is that of the process. `variables` returns what a `${NAME}` stands for: the environment, and what a
-    `.env` sets that git does not track.
+    `environment` is that of the process. `variables` returns the values for `${NAME}`: the process's environment, and
+    the `.env` file if git does not track it.
     """
 
     settings: Settings
@@ -123,8 +123,8 @@ class Access:
         return provider.name == (self.settings.provider or next(iter(REGISTRY)))
 
     def _has_usual_key(self, provider: KnownProvider) -> bool:
-        """Return whether the usual variables of the protocol hold the provider's key: they are for the built-in
-        provider, and for another one at its address.
+        """Return whether the usual variables of the protocol hold the provider's key. They do for the built-in
+        provider, and for a provider at the same address.
         """
         return provider.name in REGISTRY or self._base_url(provider) is None
 

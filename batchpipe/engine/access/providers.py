@@ -1,4 +1,4 @@
-"""The providers of one pipeline, each made at its first use, and the one that an open batch was sent to.
+"""Make the providers of one pipeline, each at its first use, and find the one that an open batch was sent to.
 
 A batch is bound to a protocol, an address and an account. The name of a provider is a label: a batch is asked about
 through any provider of the settings that has its protocol and its address.
@@ -37,9 +37,8 @@ class PipelineProviders:
         return self.known.recorded(batch.provider, batch.protocol, batch.endpoint)
 
     def of(self, batch: OpenBatch) -> Provider:
-        """Return the provider that a batch is asked about through.
-
-        Of several that have its protocol and address the one is taken whose key sent it, else the one of its name.
+        """Return the provider through which a batch is asked about. If several have its protocol and address, prefer
+        the one whose key sent the batch, then the one with its name.
         Raises NoProviderError where there is none, CredentialsError where no key of theirs is set.
         """
         asked = (batch.protocol, batch.base_url, batch.key_hash, batch.provider)
@@ -89,7 +88,9 @@ class PipelineProviders:
 
 
 def no_provider(batch: OpenBatch) -> NoProviderError:
-    """Return the error that nobody can be asked about `batch`, with the table that names who can."""
+    """Return the error for a batch that no provider of the settings can be asked about, with the table that would add
+    one.
+    """
     hint, variable = "Write into pyproject.toml:", f"{batch.provider.upper()}_KEY"
     if batch.provider in REGISTRY:
         module = get_provider_module(batch.provider)

@@ -1,4 +1,4 @@
-"""What became of a chunk whose requests were asked by realtime calls, as the sender of due requests sees it."""
+"""Define what the sender of due requests sees of a chunk that was asked by realtime calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AskedChunk:
 
     `left` are the numbers of those that were not asked, or refused: they cost nothing. `lost` counts the calls without
     an answer. No further call may begin for `wait_seconds`. `not_sent` has the message where no connection was made;
-    `stop` is what no further call can escape. `message` is the provider's.
+    `stop` is the refusal that every further call would get too. `message` is the provider's.
     """
 
     start: int
@@ -45,7 +45,7 @@ class AskedChunk:
 
     @property
     def is_scattered(self) -> bool:
-        """Return whether requests before that number were left: they are planned anew."""
+        """Return whether some requests before `whole_until` were not asked. They are planned again."""
         return any(each < self.whole_until for each in self.left)
 
 

@@ -110,8 +110,7 @@ class Collector:
     def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
         """Collect batches in one transaction, where their results are kept and all of them have the prices of one day.
 
-        Return None, and record nothing, where any of them is out of the ordinary: then each is to be collected by
-        itself.
+        If one of them needs special care, record nothing and return None: each is then collected by itself.
         Reads `work.sent`, `work.lines`. Writes `work.received`.
         """
         paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
@@ -242,7 +241,7 @@ class Collector:
     def choose_lines(self, word: WithoutLine = "missing") -> None:
         """Fill `work.received` with one line for each request, where the results have more lines or fewer.
 
-        A request without a line is what `word` says.
+        A request without a line gets the outcome `word`.
 
         Reads `work.lines`, `work.sent`. Writes `work.chosen_lines`, `work.received`.
         """
@@ -306,7 +305,7 @@ class Collector:
         ]
 
     def _forget_decided_since(self) -> None:
-        """Leave out rows that were decided after these results came: the later decision stands.
+        """Leave out rows that were decided after these results came, because the later decision stands.
 
         Reads `ledger.decisions`. Writes `work.outcomes`.
         """
@@ -380,7 +379,7 @@ class Collector:
 
 
 def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
-    """Return why nothing else can succeed: all requests or the account had one error. None where something may."""
+    """Return why no other request can succeed: all requests or the account had one error. None if one may."""
     if account is not None:
         return f"{account[1]:,} requests were turned away: {account[0]}"
     if uniform is not None:

@@ -222,9 +222,9 @@ def _has_stale_rows(database: Database, work: Work, resolved: Resolved) -> bool:
 
 
 def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:
-    """Record as done each order under which nothing is due any more, and before which nothing sent is in flight.
+    """Close each order that makes no row due any more, unless a request sent before the order is still in flight.
 
-    `whole` says that the plan looked at every row: only then a `keep` is done.
+    `whole`: the plan looked at every row. Only then can an order to keep rows be closed.
     Reads `work.redo`, `work.all_keys`, `work.pending`. Writes `ledger.events`.
     """
     for order in orders:

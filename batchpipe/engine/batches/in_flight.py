@@ -146,7 +146,7 @@ class BatchesInFlight:
                 self.unaskable[each.chunk_id] = error
 
     def _watch(self, progress: Phase | Counted) -> None:
-        """Tell who watches what is done, or what the provider counts."""
+        """Report to the watcher how much is done, or the counts of the provider."""
         self.context.watch(self.parts.resolved.name, progress)
 
     def _save(self, ended: Sequence[EndedBatch]) -> None:
@@ -160,7 +160,7 @@ class BatchesInFlight:
                 self._results_failed(batch, state, answer)
 
     def _results_failed(self, batch: OpenBatch, state: BatchState, error: Failure) -> None:
-        """Take in that the results of `batch` cannot be had now.
+        """Note that the results of `batch` cannot be downloaded now.
 
         Raises NotSentError as it came, ProviderError where the provider refuses the key.
         """
@@ -218,7 +218,7 @@ class BatchesInFlight:
                     self.troubled.troubles.read(session)
 
     def after_submit(self) -> None:
-        """Take in the batches that were submitted; the first look at them is in a poll interval."""
+        """Add the batches that were submitted. They are polled for the first time after one poll interval."""
         self.refresh()
         if self.open and self.next_look is None:
             self.next_look = self._look_after(self.context.clock())
@@ -276,7 +276,7 @@ class BatchesInFlight:
             self._account_for(batch, state, collected)
 
     def _account_for(self, batch: OpenBatch, state: BatchState, collected: CollectedBatch) -> None:
-        """Take in what a collected batch means for the run, and tell it to who watches."""
+        """Update the state of the run after a collected batch, and report it to the watcher."""
         if collected.foreign:
             self._record_foreign(batch, state)
             return
@@ -284,7 +284,7 @@ class BatchesInFlight:
         self.tell(_collected_event(state.batch_id, collected))
 
     def take_in_asked(self, batch: OpenBatch, collected: CollectedBatch) -> None:
-        """Take in what a chunk that was asked in realtime means for the run, and tell it to who watches."""
+        """Update the state of the run after a chunk that was asked in realtime, and report it to the watcher."""
         self._add_up(batch, collected)
         self.tell(replace(_collected_event("", collected), kind="asked", batch_id=None))
 
@@ -300,10 +300,11 @@ class BatchesInFlight:
             self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, detail=warning))
 
     def _record_foreign(self, batch: OpenBatch, state: BatchState) -> None:
-        """Record that a presumed batch belongs to somebody else, or to another chunk of ours; the search goes on.
+        """Record that a presumed batch belongs to somebody else, or to another of our chunks. The search for this
+        chunk's batch goes on.
 
-        The chunk keeps the batch that it may have got meanwhile, when another presumed batch turned out to be its own.
-        Where the provider itself named the batch as the chunk's, the search has nothing to look for: a person is asked.
+        If another presumed batch has proved to be the chunk's own meanwhile, the chunk keeps that one. If the provider
+        itself said that this batch is the chunk's, there is nothing left to search for, and a person is asked.
         Reads `work.lines`. Writes `ledger.events`.
         """
         data = submitted_batch_data(state)
@@ -322,7 +323,7 @@ class BatchesInFlight:
             self.troubled.foreign(batch)
 
     def _stop_if_unreachable(self, error: NotSentError, now: datetime) -> None:
-        """Raise ProviderError where the provider could not be reached for a minute; tell it until then."""
+        """Raise ProviderError if the provider could not be reached for a minute. Before that, only report it."""
         since = self._unreachable_since or now
         self._unreachable_since = since
         if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):

@@ -31,10 +31,10 @@ FIRST_AFTER_STOP = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextChunk:
-    """Is a chunk to be sent: `count` requests of `work.to_send` from number `start` on, all of `rung`.
+    """Describes a chunk to be sent: `count` requests of `work.to_send` from number `start` on, all of `rung`.
 
-    `caching` says whether they bear a cache mark, and what for. `reserve_usd` (US dollars) is held for the chunk until
-    its cost is known; None where money is not limited.
+    `caching` says whether the requests bear a cache mark, and for what purpose. `reserve_usd` (US dollars) is held for
+    the chunk until its cost is known; None where money is not limited.
     """
 
     start: int
@@ -46,7 +46,7 @@ class NextChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenChunks:
-    """Holds the chunks that may go up together. `no_room` says of the rest which budget it does not fit into now."""
+    """Holds the chunks that may go up together. `no_room` names the budget that has no room for the rest now."""
 
     chunks: Sequence[NextChunk]
     no_room: NoRoom | None = None
@@ -243,7 +243,7 @@ class ChunkChooser:
         return self.reserves is not None and self.reserves.knows(rung)
 
     def _whole(self, start: int) -> int:
-        """Return how many requests from `start` on are a whole chunk."""
+        """Return how many requests, from `start` on, make a whole chunk."""
         counts = (self._end(start) - start, self.most, FIRST_AFTER_STOP if self.cautious else None)
         return self.smaller.whole(start, min(each for each in counts if each is not None))
 

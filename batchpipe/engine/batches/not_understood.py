@@ -1,4 +1,6 @@
-"""Results that are not understood: they are said, they may stop a run, and what they can have cost is booked."""
+"""Handle results that are not understood: report them, stop the run if all are like that, and book the most that they
+can have cost.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def oddity_warnings(odd: list[dict[str, Any]]) -> list[str]:
 
 
 def none_understood(connection: Connection, odd: list[dict[str, Any]]) -> str | None:
-    """Return why a run stops after a batch of which no result is understood; None where any is, or the batch is small.
+    """Return why the run stops after a batch of which no result is understood. Return None if one is, or if the batch
+    is small.
 
     Reads `work.outcomes`, `work.received`.
     """

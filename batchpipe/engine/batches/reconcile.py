@@ -25,7 +25,8 @@ from batchpipe.providers import BatchList, BatchState, Provider, RefusedError, U
 from batchpipe.store.queries import query
 
 SKEW = timedelta(minutes=5)
-# A batch of the right size is looked into, before it is believed that there is none, where it was made so near.
+# The time around a submit in which a batch of the right size is looked into before the submit's batch counts as
+# missing.
 NEAR = timedelta(days=1)
 OUTCOMES = ("chunk_submitted", "chunk_unknown", "chunk_not_sent", "chunk_refused")
 ORPHAN_STATES = ("prepared", "held")
@@ -47,8 +48,8 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """Is a chunk whose submit has no known outcome. `first` and `last` are when its batch was made, if one was, by the
-    provider's clock (naive UTC).
+    """Describes a chunk whose submit has no known outcome. If a batch was made, it was made between `first` and `last`
+    by the provider's clock (naive UTC).
     """
 
     chunk: OpenBatch
@@ -63,7 +64,7 @@ class Orphan:
         return state.label == label_of(self.chunk.chunk_id) or of_input
 
     def fits(self, state: BatchState) -> bool:
-        """Return whether `state` is of this chunk's size, and was made while the submit may have been under way."""
+        """Return whether `state` has this chunk's size, and was made while the submit may have been under way."""
         return (
             state.total == self.chunk.requests
             and state.created_at is not None
@@ -71,13 +72,13 @@ class Orphan:
         )
 
     def may_fit(self, state: BatchState) -> bool:
-        """Return whether `state` may be of this chunk's size, and made within a day of its submit."""
+        """Return whether `state` may have this chunk's size, and was made within a day of its submit."""
         near = state.created_at is None or self.first - NEAR <= state.created_at <= self.last + NEAR
         return near and state.total in (None, self.chunk.requests)
 
     def likeness(self, state: BatchState) -> tuple[bool, bool, bool, timedelta]:
-        """Return a sorting key: batches that fit, then those that have ended and can be looked into; then the nearest
-        in time.
+        """Return a sort key: first batches that fit, then ended ones, whose results can be read, then the nearest in
+        time.
         """
         away = NEAR if state.created_at is None else abs(state.created_at - self.first - SKEW)
         return not self.fits(state), state.total is None, not state.ended, away
@@ -102,7 +103,7 @@ class Reconciler:
         return evaluated_pipeline(self.parts.resolved.name)
 
     def mark_orphans(self) -> int:
-        """Record that the outcome of chunks is unknown that a killed process was sending; return how many are held.
+        """Record an unknown outcome for the chunks that a killed process was sending; return how many chunks are held.
 
         It is called once at the start of a run, which holds the pipeline's lock.
         Reads `ledger.batches`. Writes `ledger.events`.
@@ -312,7 +313,9 @@ class Reconciler:
                 self.parts.raw_folder.note(chunk.chunk_id, kind, data, now)
 
     def _ask_about_gone(self, orphans: Sequence[Orphan], unknown: Sequence[BatchState]) -> dict[str, Question]:
-        """Return a question about each orphan of which every candidate is archived: nobody can tell whose it was."""
+        """Return a question about each orphan whose candidates are all archived: nobody can tell whose batches these
+        were.
+        """
         questions: dict[str, Question] = {}
         for orphan in orphans:
             candidates = sorted((each for each in unknown if orphan.may_fit(each)), key=orphan.likeness)

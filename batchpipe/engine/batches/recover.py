@@ -113,7 +113,7 @@ class Recovery:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the pipeline's lock. Raises LockedError where a run is at work."""
+        """Hold the pipeline's lock. Raises LockedError while a run holds it."""
         folder = self.context.database.make_folder("locks")
         with pipeline_lock(folder, self.name, self.context.clock()):
             yield
@@ -224,7 +224,8 @@ class Recovery:
         return _Fate(why="it has not ended, although it should have") if overdue else _PROCESSED
 
     def _fate_of_results(self, batch: OpenBatch, state: BatchState, troubles: Sequence[Trouble]) -> _Fate:
-        """Return whether a batch that has ended may be given up: only where its results cannot be had, or are no use.
+        """Return whether a batch that has ended may be given up: only if its results cannot be downloaded, or cannot be
+        read.
 
         They are asked for once more. Where they come, the next run collects them.
         """

@@ -64,7 +64,7 @@ def collected_together(ended: Sequence[tuple[OpenBatch, BatchState]]) -> Iterato
 
 
 def _read_by(batch: OpenBatch, state: BatchState) -> tuple[object, ...]:
-    """Return what the lines of a batch are read and priced by."""
+    """Return what decides how the lines of a batch are read and priced."""
     return batch.provider, batch.protocol, batch.endpoint, priced_on(batch, state)
 
 

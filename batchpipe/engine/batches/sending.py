@@ -42,7 +42,7 @@ class DueRequests:
     `no_room` says which budget the rest does not fit into now. `wake_at` (naive UTC) is when a pause that the provider
     asked for ends.
     `submitted` and `batches` count what was sent in this run, `asked` what of it was asked in realtime. `overtaken`:
-    somebody else has asked for the same since the plan, so that nothing is sent before a new plan. `realtime` makes
+    another process has asked for the same since the plan, so that nothing is sent before a new plan. `realtime` makes
     what asks requests in realtime.
     """
 
@@ -201,7 +201,7 @@ class DueRequests:
         return go_on and not cautious
 
     def _say_upload(self, chunks: int, planned: int) -> None:
-        """Tell who watches that so many chunks go up now, of about as many as are planned."""
+        """Report to the watcher how many chunks go up now, and about how many are planned."""
         going = self.batches - self._batches_before + chunks
         phase = Phase(name="uploading", done=going, total=max(going, planned))
         self.context.watch(self.submitter.parts.resolved.name, phase)
@@ -220,7 +220,7 @@ class DueRequests:
             self._plan = replace(plan, chunks=(*sent, *self.planner.chunks_from(first)))
 
     def _goes_on_after(self, asked: AskedChunk) -> bool:
-        """Take in what became of a chunk that was asked in realtime; return whether the next one may follow at once.
+        """Update the state after a chunk that was asked in realtime; return whether the next one may follow at once.
 
         Raises ProviderError where no further call can succeed, or where the provider could not be reached for a minute.
         """
@@ -322,7 +322,7 @@ class DueRequests:
             raise ProviderError(f"the provider cannot be reached: {message}", where="provider", hint=hint)
 
     def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
-        """Raise ProviderError where one submit after the other is lost, or is put off for a day.
+        """Raise ProviderError if submit after submit is lost, or has been put off for a day.
 
         Reads `ledger.events`.
         """

@@ -1,4 +1,4 @@
-"""Which rung `try` asks of a row, and each request that it makes there."""
+"""Choose the rung that `try` asks about a row, and the requests that it makes there."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def asked_on(resolved: Resolved, number: int) -> AskedRung:
 def asked_of(resolved: Resolved, name: str) -> AskedRung:
     """Return what is asked of the model `name`, or `provider:model`.
 
-    It is the rung where the model answers alone, or as often as the rung asks it; else the first of its seats in a
-    panel, whose others are not asked; else the model with the first rung's limit, as rung 0.
+    If a rung asks only this model, it is that rung with all its samples. If the model is a member of a panel, that
+    member is asked alone. Otherwise the model is asked as rung 0, with the first rung's `max_tokens`.
     Raises PipelineError for a model that cannot be asked so.
     """
     providers = resolved.providers

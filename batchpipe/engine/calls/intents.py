@@ -90,7 +90,8 @@ class CallIntents:
         return None
 
     def end(self, chunk_id: str, outcome: str, message: str) -> None:
-        """Record how a call ended that brought no answer: `refused` and `not_sent` cost nothing, `lost` may have.
+        """Record the end of a call that brought no answer: `refused` and `not_sent` cost nothing, `lost` may have cost
+        something.
 
         What a lost call can have cost is booked, as `booked` sums it up.
         Writes `ledger.events`, the raw folder.

@@ -1,4 +1,4 @@
-"""The prices of answers that come later: a price may change while a batch is under way."""
+"""Compute the prices of answers that come later: a price may change while a batch is under way."""
 
 from __future__ import annotations
 

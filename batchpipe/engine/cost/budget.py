@@ -112,7 +112,9 @@ def tightest(
 
 
 def periods(limit: Limit, cost_usd: Decimal) -> int | None:
-    """Return in how many days (or months) `cost_usd` can be spent, with the present one; None where it never can."""
+    """Return how many days (or months) it takes to spend `cost_usd`, the present one included; None if it is never
+    possible.
+    """
     if cost_usd <= limit.expected_left_usd:
         return 1
     if limit.period not in ("day", "month") or not limit.allowed_usd:

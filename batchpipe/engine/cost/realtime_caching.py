@@ -17,7 +17,7 @@ from batchpipe.engine.cost.forecast import RungUsd
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.resolved.resolve import Resolved
 
-# Of so much less it is said: both figures are estimates.
+# A saving below 5% is not reported: both figures are estimates.
 WORTH_SAYING = Decimal("0.95")
 
 
@@ -47,7 +47,7 @@ def dearer_batches(
 def _compared(
     resolved: Resolved, prices: PriceBook, usd: RungUsd, prefix_tokens: int, day: date
 ) -> DearerBatches | None:
-    """Return both costs of a rung; None where it is no comparison: no batch, no cache, or no price.
+    """Return both costs of a rung; None if they cannot be compared: no batch, no cache, or no price.
 
     As many calls as begin at once write the prefix, since none of them can find it.
     """

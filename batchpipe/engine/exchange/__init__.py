@@ -1,4 +1,4 @@
-"""What goes over to a provider around a batch: inputs that are uploaded, results that are downloaded, late refusals.
+"""Exchange with the provider what surrounds a batch: uploaded inputs, downloaded results, late refusals.
 
 Input: chunks as they were committed, and the provider's replies.
 Output: the files of the raw folder, and what is recorded of a reply.

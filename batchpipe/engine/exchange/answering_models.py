@@ -1,4 +1,6 @@
-"""What a person should know of the models that answered: other models than were asked, and prices that stand in."""
+"""Warn about the models that answered: other models than those that were asked, and prices that stand in for unknown
+ones.
+"""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ from batchpipe.store.queries import query
 OF_CONTENT = ("invalid", "too_large")
 # Refusals that pass.
 OF_QUEUE = ("rate_limit", "queue_full")
-# How often a line is believed, before the chunks are halved all the same.
+# How many times the line number in a refusal is followed, before the chunks are halved instead.
 TIMES_BY_LINE = 4
-# For how many poll intervals nothing is sent after the queue of the provider was full.
+# The number of poll intervals in which nothing is sent after the provider's queue was full.
 PAUSE_POLLS = 10
 
 

@@ -1,7 +1,7 @@
 """What a provider's queue has room for: batches at once, requests, and input tokens of a model.
 
-The limits that the settings name hold from the start. What else a queue takes is learned from the provider's word that
-it is full: what waited there then was not too much, and for a day no more is sent beside it.
+The limits that the settings name hold from the start. Other limits are learned when the provider says that the queue is
+full: what waited there then was not too much, and for a day no more than that is sent.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class GoldRows:
 
     Rows that were left out: `shown` because the prompt shows them, `missing` because the input has no such key,
     `unseen` because a reviewed row lacks a column that the prompt reads. `people`: how many gold rows people reviewed,
-    and how many of them as gold says.
+    and in how many of them they agreed with gold.
     """
 
     rows: Snapshot
@@ -221,7 +221,7 @@ def choose_rows(
 
 
 def _people(work: Work, gold: Gold) -> tuple[int, int]:
-    """Return how many rows of `work.truth` people reviewed, and how many of them as gold says.
+    """Return how many rows of `work.truth` people reviewed, and in how many of them they agreed with gold.
 
     Reads `work.truth`, `work.gold_reviews`.
     """

@@ -1,6 +1,8 @@
-"""Gold rows that speak for the rows to come: those of `[eval] gold`, and reviewed rows of `[review] sample`.
+"""Find the gold rows that are a random share of the input: those of `[eval] gold`, and reviewed rows of `[review]
+sample`.
 
-A person reviews other rows because they looked doubtful. They are harder than the rest, and promise nothing.
+A person reviews other rows because they looked doubtful. Those rows are harder than the rest, so that no promise can be
+based on them.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def standing_reviews(session: Session, names: Sequence[str], among: Sql = EVERY_
 
 
 def not_withdrawn(names: Sequence[str]) -> Sql:
-    """Return SQL for whether nobody took back the word `h` of `ledger.reviews`, and it takes nothing back."""
+    """Return SQL for whether the review `h` of `ledger.reviews` was not taken back, and is not a withdrawal itself."""
     return query("not_withdrawn", pipelines=quote_list(names))
 
 

@@ -1,4 +1,6 @@
-"""What the likeliest values in a prompt cost, against the whole list of a field's values that could be cached."""
+"""Compare the cost of the likeliest values in a prompt with that of the whole list of a field's values, which could be
+cached.
+"""
 
 from __future__ import annotations
 

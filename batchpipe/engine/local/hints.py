@@ -1,4 +1,4 @@
-"""What the local model says of rows that are rendered: the likeliest values of a field, the nearest answered rows."""
+"""Ask the local model about rows that are rendered: the likeliest values of a field, the nearest answered rows."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def learning_of(resolved: Resolved) -> Resolved:
 class LocalHints:
     """Says what the templates of `resolved` ask of a version of the local model.
 
-    `name` is the version: `local:v7`. An example is a row that the version was trained on and may still be: gold, rows
-    of the review sample, rows bought to compare, and rows of their texts are not in `work.local_lessons`.
+    `name` is the version: `local:v7`. Examples are rows that the version was trained on and that may still teach it.
+    `work.local_lessons` holds no gold row, no row of the review sample, no row bought for a comparison, and no row with
+    the text of one of these.
     """
 
     work: Work

@@ -1,4 +1,6 @@
-"""The local model at the start of a run or a plan: what it can learn, whether it is trained anew, and may it answer."""
+"""Prepare the local model at the start of a run or a plan: read what it can learn from, train it if that is due, and
+decide whether it may answer.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from batchpipe.local_model.training import train
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
-# So many answers are the fewest to learn from; then it learns anew when a tenth more have come in.
+# The fewest answers to learn from. After that, the model is trained again when a tenth more have come in.
 FIRST_LESSONS = 100
 MORE = 1.1
 

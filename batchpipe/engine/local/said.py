@@ -1,4 +1,4 @@
-"""What the local model says of a few rows of a snapshot that templates ask it of."""
+"""Ask the local model what templates want to know about a few rows of a snapshot."""
 
 from __future__ import annotations
 

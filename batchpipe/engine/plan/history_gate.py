@@ -1,6 +1,6 @@
-"""Whose history a pipeline goes on with, where that is in doubt: a renamed file, or two pipelines of one name.
+"""Decide whose history a pipeline continues, if that is in doubt: a renamed file, or two pipelines with one name.
 
-Nothing is bought again in silence: such a run stops at a gate that names the ways out.
+Nothing is bought a second time without a warning: such a run stops at a gate that names the ways out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """Says that the keys have to tell whose history it is.
+    """Says that only the keys of the input can tell whose history it is.
 
     `vanished` are the pipelines of the ledger that have no file any more, for a pipeline without a history; none for a
     pipeline that is known, but not with this prompt.
@@ -36,7 +36,7 @@ class Doubt:
 
 
 def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
-    """Return what is in doubt of the pipeline's history before its input is read; None where nothing is.
+    """Return the doubt about the pipeline's history before its input is read; None if there is none.
 
     Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `ledger.events`.
     """

@@ -1,4 +1,4 @@
-"""Edits of the ladder since answers were given: they pay nothing by themselves; an order would go by them."""
+"""Find edits of the ladder since answers were given. They make no row due by themselves; `--redo` would."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def ladder_edits(session: Session, resolved: Resolved) -> list[LadderEdit]:
 
 
 def order_of(session: Session, resolved: Resolved, edit: LadderEdit) -> Order:
-    """Return the order by which rows would go by the edit."""
+    """Return the order that would apply the edit to answered rows."""
     return make_order(resolved, session.connection, "redo", edit.argument, None)
 
 

@@ -1,6 +1,5 @@
-"""Orders: what a person asks for beside the plain rule.
-
-An order is recorded once, with its commit, and followed by every run until it is done.
+"""Handle orders: what a person asks for beyond the plain rule. An order is recorded once, with its commit, and every
+run follows it until it is done.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Tell, while a plan is made and in the transaction that commits an intent, what somebody else has asked for.
+"""Find what other processes have asked for, while a plan is made and in the transaction that commits an intent.
 
-Locks of ours are politeness: two runs without a common lock file buy nothing twice, because the one that commits later
-sees what the other has committed, and plans anew. A pipeline and its evaluations leave to each other what they have in
-flight.
+The lock files alone do not keep two runs from buying the same. Two runs without a common lock file buy nothing twice,
+because the one that commits later sees what the other has committed, and plans anew. A pipeline and its evaluations
+leave to each other what they have in flight.
 """
 
 from __future__ import annotations

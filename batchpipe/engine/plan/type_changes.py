@@ -1,4 +1,4 @@
-"""Name the input columns whose type is another one than it was for the standing answers, and what that costs."""
+"""Name the input columns whose type has changed since the standing answers, and what that costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeChange:
-    """A column that is of the type `now` and was `before`; `due` rows have another value for it, and cost `cost_usd`.
+    """A column that has the type `now` and had the type `before`. `due` rows have another value because of it;
+    answering them costs `cost_usd`.
 
     The cost is their part of the expected cost of the plan; None where no price is known.
     """

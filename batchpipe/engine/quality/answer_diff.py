@@ -62,7 +62,7 @@ class FieldChange:
 
     @property
     def mean_change(self) -> float | None:
-        """Return the mean after less the mean before; None where either is not known."""
+        """Return the mean after minus the mean before; None if either is not known."""
         if self.mean_before is None or self.mean_after is None:
             return None
         return self.mean_after - self.mean_before
@@ -162,7 +162,9 @@ def diff_answers(
 
 
 def _graded_on_both_sides(gold: TrueValues | None, common: Sequence[str]) -> TrueValues | None:
-    """Return the true values of the fields in `common`, which both sides have: of others no side is right or wrong."""
+    """Return the true values of the fields in `common`, which both sides have: neither side can be right about other
+    fields.
+    """
     fields = tuple(each for each in gold.fields if each.name in common) if gold is not None else ()
     return replace(gold, fields=fields) if gold is not None and fields else None
 

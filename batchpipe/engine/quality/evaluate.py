@@ -2,7 +2,7 @@
 
 Such a pipeline is named `NAME:eval:MODEL:HASH`, after its model with its settings and its prompt version; no pipeline
 file can have this name. It has one rung without `accept` and no output table. Answers that the pipeline or one of its
-evaluations has already are reused. What the ladder makes of a row is computed from the answers of its rungs.
+evaluations already has are reused. The ladder's answer to a row is computed from the answers of its rungs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from batchpipe.sql.quoting import Sql, joined, quote_identifier, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
-# SQL for how sure an answer is that a vote chose.
+# SQL for the confidence of an answer that a vote chose.
 AGREEMENT = Sql("_agreement")
 
 

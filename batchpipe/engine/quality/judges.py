@@ -1,8 +1,8 @@
 """Ask the judge of an evaluated field: a model that says whether an answer means the true value.
 
 A judge is a pipeline of its own, named `NAME:judge:FIELD:HASH` after its prompt version and its ladder. Its rows are
-pairs of a gold row and an answer; models that gave the same answer share one pair. What the same model said before of
-the same words is reused, whichever model gave the answer.
+pairs of a gold row and an answer; models that gave the same answer share one pair. A verdict of the same model on the
+same two texts is reused, whichever model gave the answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from batchpipe.store.queries import query
 
 ANSWER, EXPECTED = "answer", "expected"
 SHOWN_HASH = 8
-NAMING_RECIPE = 1  # of the hashes in these names, whatever recipe is today's
+NAMING_RECIPE = 1  # the recipe of the hashes in these names, whatever today's recipe is
 SHOWN_FAILURES = 5
 FIELDS = {
     "reason": OutputField(type="string", description="Why, in one sentence."),

@@ -1,4 +1,6 @@
-"""What the local model says of the rows of an evaluation: a version that has seen none of them, nor their texts."""
+"""Ask the local model about the rows of an evaluation, in a version that was trained on none of them and none of their
+texts.
+"""
 
 from __future__ import annotations
 

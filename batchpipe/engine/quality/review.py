@@ -82,7 +82,7 @@ class RowReview:
 class OtherReview:
     """What another session said of row `number` after this one had chosen its rows. `seq` is its commit.
 
-    With the verdict "withdrawn" the person took back what he had said.
+    With the verdict "withdrawn" the person took a review back.
     """
 
     number: int
@@ -116,7 +116,7 @@ class Desk:
         return [each.name for each in self.snapshot.columns if each.name in shown]
 
     def overrule(self, number: int) -> None:
-        """Let the next record of row `number` stand above what another session said, which the person has seen."""
+        """Let the next review of row `number` replace what another session said, because the person has seen that."""
         self.saw(number, self.meanwhile.pop(number).seq)
 
     def saw(self, number: int, seq: int, person: str | None = None) -> None:
@@ -138,7 +138,8 @@ class Desk:
             self._choose(which)
 
     def _choose(self, which: str) -> None:
-        # Answers that nobody is to see are not looked up; what `where` holds for is not known before.
+        # Answers that nobody will see are not looked up, unless `where` decides who sees what: that is known only
+        # later.
         review = self.resolved.file.pipeline.review
         few = which == "open" and self.resolved.review_where is None and review.target is None
         names = quote_list(self.resolved.names)
@@ -242,8 +243,8 @@ class Desk:
         """Record the reviews and write them into the output table, in one commit.
 
         Return the numbers of the rows that have another answer by now, or that another session has reviewed since the
-        rows were chosen (`meanwhile` says what it said, `overrule` takes it as seen); where there are any, nothing is
-        recorded.
+        rows were chosen. If there are any, nothing is recorded: `meanwhile` holds the other session's reviews, and
+        `overrule` marks one as seen.
         Reads `work.review`, `ledger.reviews`. Writes `work.new_reviews`, `ledger.reviews`, the output table.
         """
         table = arrow().table(

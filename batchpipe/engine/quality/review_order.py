@@ -1,4 +1,4 @@
-"""The order of rows under review: by the probability that the answer is wrong, by confidence until that is known."""
+"""Order the rows under review by the probability that the answer is wrong, or by confidence until that is known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
-FEWEST_REVIEWS = 100  # before that many rows are reviewed, nothing is looked up for a model
+FEWEST_REVIEWS = 100  # with fewer reviewed rows, nothing is read for a model of errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,8 @@ class AnswersUnderReview:
 
 
 def read_answers(session: Session, resolved: Resolved) -> AnswersUnderReview | None:
-    """Return what a model of errors is fitted on; None where the confidence is to order the rows, which is written now.
+    """Return what a model of errors is fitted on. Where the confidence orders the rows instead, write that order and
+    return None.
 
     `work.review_doubts` stays empty without a confidence.
     Reads `work.review_answers`, the ledger. Writes `work.review_doubts`.
@@ -108,7 +109,7 @@ def fill_doubts(work: Work, resolved: Resolved, known: AnswersUnderReview) -> No
 
 
 def _chances(resolved: Resolved, known: AnswersUnderReview) -> list[float | None]:
-    """Return how likely each answer is to the local model; None without a model, and where a text is not known."""
+    """Return how likely the local model finds each answer; None without a model, or if a text is not known."""
     found: list[float | None] = [None] * len(known.rows)
     places = [place for place, each in enumerate(known.rows) if each["text"] is not None]
     if known.stored is None or resolved.local is None or not places:

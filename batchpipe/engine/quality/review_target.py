@@ -1,7 +1,7 @@
 """`[review] target`: the rows that a person must see, so that the table reaches the target.
 
-`eval --tune --target X --reviewer-usd Y` finds the thresholds with a promise, and records them. A row whose answer does
-not satisfy the threshold of the rung that answered is a person's, and so is a row of a rung that is not used there.
+`eval --tune --target X --reviewer-usd Y` finds the thresholds with a promise, and records them. A person sees each row
+whose answer does not pass the threshold of the rung that answered, and each row of a rung that has no threshold there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from batchpipe.store.queries import query
 def target_conditions(
     session: Session, resolved: Resolved, providers: KnownProviders
 ) -> dict[int, Condition | None] | None:
-    """Return for each rung the condition under which its answer may stand without a person; None for a rung whose every
-    answer may, and no entry for a rung whose answers a person sees. None in all where the file has no target.
+    """Return by rung the condition under which its answer may stand without a person. The condition is None for a rung
+    whose every answer may stand; a rung whose answers a person always sees has no entry. Return None if the file has no
+    target.
 
     Reads `ledger.events`. Raises PipelineError where no promise for the target is recorded.
     """

@@ -1,6 +1,5 @@
-"""Take back reviews: a withdrawal is a word of its own, after which the word before it stands again.
-
-A person takes back only his own word, and only the newest one about a row.
+"""Take back reviews: a withdrawal is a review of its own, after which the review before it stands again. A person takes
+back only a review of their own, and only the newest one of a row.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """The newest word about a row that was not taken back. `before` is the model's document, `document` the person's.
+    """The newest review of a row that was not taken back. `before` is the model's document, `document` the person's.
 
     `seq` is its commit, `custom_id` the request whose answer it is about.
     """
@@ -36,7 +35,7 @@ class Word:
 
 
 def newest_words(session: Session, names: Sequence[str], keys: Sequence[str]) -> dict[str, Word]:
-    """Return the newest word about each of `keys` (JSON lists of texts) that was not taken back.
+    """Return the newest review of each of `keys` (JSON lists of texts) that was not taken back.
 
     Reads `ledger.reviews`.
     """
@@ -50,9 +49,8 @@ def newest_words(session: Session, names: Sequence[str], keys: Sequence[str]) ->
 
 
 def withdraw(context: Context, work: Work, resolved: Resolved, keys: Sequence[str], person: str) -> dict[str, Word]:
-    """Take back the person's newest word about each of `keys`, in one commit; return the words that were taken back.
-
-    A row whose newest word is of somebody else, or that has none, is left as it is.
+    """Take back the person's newest review of each of `keys`, in one commit; return the reviews that were taken back. A
+    row whose newest review is somebody else's, or that has none, is left as it is.
     Reads `ledger.reviews`. Writes `ledger.reviews`, the output table.
     """
     with context.database.writing(work, None) as session:

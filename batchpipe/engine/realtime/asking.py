@@ -21,9 +21,10 @@ from batchpipe.providers import NotSentError, Provider, RefusedError, Unavailabl
 CALL_TIMEOUT_SECONDS = 600.0
 # A pause that is longer ends the chunk: what was answered is recorded meanwhile, and other pipelines go on.
 PATIENCE_SECONDS = 5.0
-# After so long no further call of the chunk begins, so that answers are recorded and others come to their turn.
+# After this time no further call of the chunk begins, so that its answers are recorded and other chunks have their
+# turn.
 CHUNK_SECONDS = 20.0
-# For so long an interrupt waits for the answers to calls that are under way, and paid for.
+# How long an interrupt waits for the answers to calls that are under way and paid for.
 GRACE_SECONDS = 10.0
 # What the provider says to a request that it does not process: it costs nothing.
 REFUSING = (429, 529)
@@ -46,7 +47,7 @@ class Asked:
 
     `left` are the numbers of those that were not asked, or refused: they cost nothing. `lost` counts the calls without
     an answer, which may have been paid for. `wait_seconds` is how long no call may begin. `message` is the provider's;
-    `stop` is what no further call can escape.
+    `stop` is the refusal that every further call would get too.
     """
 
     answered: int = 0
@@ -166,7 +167,7 @@ class ChunkAsking:
         return lambda state, now, under_way: state.after_answer(now, under_way, room)
 
     def _refused(self, call: Call, error: RefusedError) -> Callable[[Concurrency, float, int], Concurrency]:
-        """Take in a refusal: of this request, of the rate, or of everything that is sent with this key."""
+        """Handle a refusal: of this request, of the rate, or of everything that is sent with this key."""
         if error.kind in RATE_KINDS:
             return self._turned_away(call, error.message, error.retry_after_seconds)
         if error.line is not None:
@@ -181,7 +182,7 @@ class ChunkAsking:
     def _turned_away(
         self, call: Call, message: str, retry_after_seconds: float | None
     ) -> Callable[[Concurrency, float, int], Concurrency]:
-        """Put a call back that the provider did not take now: it is the next to be asked."""
+        """Put back a call that the provider did not take now: it is asked next."""
         self.journal.end(call.custom_id, "refused")
         with self._changing:
             self._found.message = message

@@ -30,7 +30,8 @@ from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.database import streamed
 from batchpipe.store.queries import query
 
-# How many requests the first chunk has, and the most. In between a chunk has as many as are answered in a while.
+# The number of requests in the first chunk, and the most in any chunk. In between, a chunk has as many as are answered
+# within some time.
 FIRST_SIZE, MOST_SIZE, SECONDS_OF_CHUNK = 40, 1_000, 10.0
 
 
@@ -135,7 +136,7 @@ class RealtimeChunks:
         rung = known.named(self.planner.resolved.rungs[committed.chunk.rung - 1])
 
         def progress(answered: int) -> None:
-            """Tell who watches how many requests of the chunk have an answer."""
+            """Report to the watcher how many requests of the chunk have an answer."""
             phase = Phase(name="asking", done=answered, total=len(calls))
             self.context.watch(parts.resolved.name, phase)
 

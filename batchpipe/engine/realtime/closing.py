@@ -17,7 +17,7 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkClosing:
-    """Closes chunks that nobody asks any more: their process has ended, or all of their calls have.
+    """Closes chunks that no process asks any more: the process has ended, or all of the chunk's calls have.
 
     A call that was started has an answer, or it is counted as an attempt and booked at the most that it can have cost.
     A request that was not asked, or refused, is due as before.

@@ -37,8 +37,8 @@ class CallJournal:
     """The journal and the results file of one chunk. Several threads may write at once; each line is on the disk when
     the method returns.
 
-    Where a line could not be written, nothing else is: a call that is not written down is not made. Raises
-    DatabaseError then.
+    If a line cannot be written, no further line is: a call that is not written down is not made. Raises DatabaseError
+    then.
     """
 
     journal: Path

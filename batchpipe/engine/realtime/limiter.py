@@ -12,7 +12,7 @@ from batchpipe.decide.rate_room import RoomLeft, room_left
 from batchpipe.engine.context import Context
 from batchpipe.providers import Provider, RateRoom
 
-# A thread that waits for room looks up so often whether it is to stop.
+# How often a thread that waits for room checks whether it is to stop.
 LOOK_SECONDS = 0.2
 
 

@@ -1,4 +1,5 @@
-"""Record the rows that the local model answers: a chunk that is asked of nobody, with its raw file like any other.
+"""Record the rows that the local model answers: as a chunk that is sent to no provider, with a raw file like any other
+chunk.
 
 The raw file is written before the commit. Where the process is killed in between, the chunk is taken in from there.
 """

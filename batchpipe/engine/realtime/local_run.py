@@ -1,4 +1,4 @@
-"""The local rung in a run: its model is trained where that is due, and the rows that it answers are recorded.
+"""Run the local rung: train its model where that is due, and record the rows that it answers.
 
 A pipeline without such a rung imports nothing of it.
 """
@@ -50,8 +50,9 @@ def hints_for(
     """Return what says what the templates of `resolved` ask of the local model; None where they ask nothing, and before
     there is a model.
 
-    A version that is trained for it is recorded in a run. Rows of an evaluation never teach it. `like` is the present
-    pipeline, where `resolved` is it under an earlier version: a model of other fields is not trained for that.
+    A version that is trained for it is recorded in a run. Rows of an evaluation never teach it. If `resolved` is the
+    pipeline under an earlier version, `like` is the present pipeline: no model with other fields is trained for the
+    earlier one.
     Reads the ledger. Writes `ledger.local_models`, `ledger.events`.
     """
     if not resolved.templates.hints or resolved.learner is None:

@@ -1,4 +1,6 @@
-"""In which mode the rungs of a plan are asked: as the file says, or in realtime for the last few and for a deadline."""
+"""Choose the mode in which the rungs of a plan are asked: as the file says, or in realtime for the last few requests
+and for a deadline.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
-# `--no-wait` waits for a pause between realtime calls that is no longer than this.
+# The longest pause between realtime calls for which `--no-wait` still waits.
 SHORT_PAUSE = timedelta(seconds=60)
 
 

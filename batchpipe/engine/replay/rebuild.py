@@ -85,8 +85,8 @@ def leave_others(recovery: Recovery) -> int:
 def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
     """Take in what a pipeline's raw folders hold and the ledger does not know, with its results, and say so.
 
-    It is what `try` and `eval` do before they send anything; `run` does the same in steps. The input is looked at only
-    where there are results to record. Where a run holds the pipeline's lock, it has taken them in.
+    `try` and `eval` do so before they send anything; `run` does the same in steps. The input is looked at only where
+    there are results to record. Where a run holds the pipeline's lock, it has taken them in.
     Writes the ledger and the output table. Raises GateError where a person has to decide about another database's
     chunks.
     """

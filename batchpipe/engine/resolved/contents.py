@@ -1,4 +1,4 @@
-"""Columns that a pipeline sends as files: which they are, and which rungs take the files of a row."""
+"""Find the columns that a pipeline sends as files, and the rungs that take the files of a row."""
 
 from __future__ import annotations
 

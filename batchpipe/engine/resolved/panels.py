@@ -1,4 +1,4 @@
-"""The rungs that ask a row more than once: their members, the fields that they vote on, and the quorum."""
+"""Find the rungs that ask a row more than once: their members, the fields that they vote on, and the quorum."""
 
 from __future__ import annotations
 

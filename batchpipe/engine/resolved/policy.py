@@ -44,7 +44,7 @@ def policy_of(
 
 
 def judging(policy: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what of the policy's output, and of how its answers are read, makes an answer valid."""
+    """Return what of a policy decides whether an answer is valid: parts of its output, and how answers are read."""
     output: Mapping[str, Any] = policy["output"]
     return {**output, **EXACT_NUMBERS} if EXACT_NUMBERS.items() <= policy.items() else output
 

@@ -1,4 +1,4 @@
-"""Files in rendered requests: what identifies them, and the bytes of a line with them."""
+"""Identify the files in rendered requests, and count the bytes of a line with its files."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptVersion:
-    """All that makes an answer what it is, less the row and the model.
+    """Everything that an answer depends on, except the row and the model.
 
     Its identities are UUIDs in text; `recipe` is the number of the one that made them, and makes fingerprints.
     """

@@ -17,8 +17,8 @@ from batchpipe.store.queries import query
 def run_after(context: Context, file: PipelineFile, parts: RunParts, params: Mapping[str, Any]) -> None:
     """Run the statements of `[output] after` that have not seen the newest results, each of them once.
 
-    What ran before a statement that failed does not run again, except what ends with the session, as ATTACH. After a
-    kill between a statement and its record the statement runs again.
+    Statements that ran before a failed one do not run again, except those whose effect ends with the session, like
+    ATTACH. After a kill between a statement and its record the statement runs again.
     Reads `ledger.events`, `ledger.decisions`, `ledger.reviews`. Writes `ledger.events`.
     """
     if not file.pipeline.output.after:

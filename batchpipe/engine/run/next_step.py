@@ -1,4 +1,4 @@
-"""What a pipeline's run does next, as a table of states: pure, over the answers to ten questions."""
+"""Decide what a pipeline's run does next, by a table of states: a pure function of the answers to ten questions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """Is one line of the table: where a run gives all answers of `when`, `step` is next, for the reason `why`."""
+    """Describes one line of the table: if a run gives all answers of `when`, `step` is next, for the reason `why`."""
 
     when: Mapping[str, bool]
     step: Step

@@ -86,7 +86,7 @@ def pilot_state(
 
 
 def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int | None = None) -> TrueValues | None:
-    """Return what is true of the rows, where a pilot that is not approved yet asks for `min_accuracy`; else None.
+    """Return the true values of rows, if a pilot that is not approved yet asks for `min_accuracy`; else None.
 
     Writes `work.true_values`. Raises PipelineError where only judges compare the fields.
     """
@@ -203,8 +203,7 @@ def _marked(context: Context, resolved: Resolved, summary: PilotSummary) -> Pilo
 class PilotGate:
     """Leads a run through its pilot: says what may be sent, and closes the gate behind it.
 
-    Only who could have seen the answers may approve: an approval counts where the answers had come back before this
-    call.
+    An approval counts only if the answers had come back before this call: otherwise nobody can have seen them.
     """
 
     resolved: Resolved

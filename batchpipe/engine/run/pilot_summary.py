@@ -1,4 +1,4 @@
-"""Sum up a pilot: what its rows came to, how many are right, and what of `[pilot]` does not hold."""
+"""Sum up a pilot: the outcomes of its rows, how many are right, and which limits of `[pilot]` it misses."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class PilotSummary:
 
     `reasons` are (outcome, error, rows) of what is not valid. `values` count the rows of each allowed value of a field.
     `histograms` count rows in ten equal parts between the bounds of a field. `rest_requests` are still due, and `rest`
-    is their estimate. `accuracy` is None where no `[eval]` says what is true. `shortfalls` say what of `[pilot]` does
-    not hold.
+    is their estimate. `accuracy` is None where no `[eval]` says what is true. `shortfalls` say which limits of
+    `[pilot]` the pilot misses.
     """
 
     rows: int
@@ -176,7 +176,7 @@ def _inaccuracy(wanted: float, accuracy: PilotAccuracy | None) -> str | None:
 
 
 def shortfalls(pilot: Pilot, totals: Mapping[str, Any], accuracy: PilotAccuracy | None) -> list[str]:
-    """Return what the pilot does not keep of what `[pilot]` asks for, one sentence each."""
+    """Return a sentence for each limit of `[pilot]` that the pilot misses."""
     found = []
     share = totals["valid"] / totals["rows"] if totals["rows"] else 0.0
     if share < pilot.min_valid:

@@ -56,7 +56,7 @@ PLANS_AT_ONCE = 4
 
 @dataclass(slots=True, kw_only=True)
 class PipelineRun:
-    """Is a pipeline on its way through a run.
+    """Leads one pipeline through a run.
 
     `tell` is called with each event. `confirm` may refuse the first plan. `prepared` is a resolved pipeline and its
     rows: then nothing is read, as an evaluation brings its own. `after` are the runs of the same call that end first,
@@ -114,7 +114,7 @@ class PipelineRun:
     def step(self) -> None:
         """Do what can be done now; then `finished` is set, or `wake_at` for the next step.
 
-        Raises GateError where a gate stops the run, other errors of batchpipe as they come.
+        Raises GateError if a gate stops the run, and the other errors of its steps.
         """
         if self._span is None:
             self._span = telemetry.begin_span("run", self.name)

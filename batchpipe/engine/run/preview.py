@@ -87,7 +87,7 @@ class Preview:
     due_rows: Sequence[DueRow]
     unknown: UnknownChunks = NOTHING_UNKNOWN
     diff: PromptDiff | None = None
-    gate: GateError | None = None  # at which a run stops
+    gate: GateError | None = None  # where a run stops
     edits: Sequence[LadderEdit] = ()
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
     type_changes: Sequence[TypeChange] = ()
@@ -259,7 +259,7 @@ def _hint_costs(planner: Planner) -> Sequence[HintCost]:
 def _modes(
     session: Session, context: Context, resolved: Resolved, plan: Plan
 ) -> tuple[Sequence[str], GateError | None]:
-    """Return the providers of which nothing says that they take batches, and the gate where one is known to take none.
+    """Return the providers that nobody has said to take batches, and the gate if one is known to take none.
 
     The built-in providers at their own addresses take batches. Reads `ledger.batches`, `ledger.events`.
     """

@@ -27,7 +27,7 @@ Status = Literal["done", "failed_rows", "pending", "gate", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """Is the object of `run --json`.
+    """Holds the object of `run --json`.
 
     Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests, of which `asked` were asked
     in realtime. Costs are US dollars.

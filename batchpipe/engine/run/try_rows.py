@@ -390,7 +390,7 @@ class RowTry:
 
 
 def _sent_once(requests: Sequence[TryRequest]) -> list[TryRequest]:
-    """Leave of requests that ask the same only the first to be sent; the others take its answer."""
+    """Keep only the first of requests that ask the same; the others take its answer."""
     first: dict[tuple[str, str, str], TryRequest] = {}
     found = []
     for each in requests:

@@ -51,7 +51,7 @@ class ContentColumn(InputColumn):
 
     @property
     def known(self) -> Sql:
-        """Return SQL for the contents without what follows from their bytes: what an input hash goes by."""
+        """Return SQL for the part of the contents that an input hash is over: without what follows from their bytes."""
         return sql("regexp_replace({stored}, {sizes}, '', 'g')", stored=self.stored, sizes=quote_literal("\t[^\n]*"))
 
     @property

@@ -1,4 +1,4 @@
-"""Look at CSV files a second time, without the sample by which DuckDB chose the types: what would be rounded?"""
+"""Read CSV files a second time as text, and find the columns whose type, chosen by DuckDB, would round a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put files into requests: their bytes are read when a body is made, and have to be those that were planned."""
+"""Put files into requests: their bytes are read when a body is made, and must be the bytes that were planned."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.template.environment import CANONICAL_RECIPE, FIRST_RECIPE
 from batchpipe.template.values import NanosecondTimestamp, printed_key
 
-# Makes of what DuckDB gives for a value that is not NULL the value that templates get.
+# Turns a value of DuckDB that is not NULL into the value that templates get.
 Conversion: TypeAlias = Callable[[Any], Any]
 
 # Python has no value that holds all of these: templates get the text that DuckDB writes.

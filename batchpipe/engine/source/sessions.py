@@ -1,4 +1,4 @@
-"""The DuckDB sessions of one call over inputs. One that ran nothing but single SELECTs is used again."""
+"""Hand out the DuckDB sessions in which one call reads inputs. A session that ran only single SELECTs is used again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEMORY_BYTES = 370_000_000
 
 @dataclass(slots=True)
 class SourceSessions:
-    """Hands out sessions: to start a DuckDB takes as long as to read a small input."""
+    """Hands out sessions, because starting DuckDB takes as long as reading a small input."""
 
     _idle: dict[tuple[Path, Path | None], duckdb.DuckDBPyConnection] = field(default_factory=dict, init=False)
 

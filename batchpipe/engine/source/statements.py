@@ -94,7 +94,7 @@ def _steps(text: str, place: str, environment: Mapping[str, str], seen: Counter[
     parsed: list[tuple[str, duckdb.StatementType]]
     try:
         parsed = [(each.query, each.type) for each in duckdb.extract_statements(expanded)]
-    except duckdb.Error:  # an extension may know more words; if not, the run of the statement says what is wrong
+    except duckdb.Error:  # an extension may allow more; if not, running the statement shows what is wrong
         parsed = [(expanded, duckdb.StatementType.INVALID)]
     for number, (statement, kind) in enumerate(parsed):
         seen[f"{number} {text}"] += 1

@@ -1,4 +1,5 @@
-"""Say whether a pipeline is complete, so that others may read its output table: from the ledger, never its source.
+"""Tell from the ledger, never from the source, whether a pipeline is complete, so that others may read its output
+table.
 
 The end of each run records whether anything was left, and what the pipeline's files were. Between runs the ledger knows
 what is in flight, what is to be tried again, and what waits for a person.

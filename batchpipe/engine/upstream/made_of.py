@@ -1,8 +1,8 @@
 """Find the rows of upstream tables that a row of the input was made of.
 
 The input query is given one more column: the keys of the upstream rows, carried through its WITH clauses, subqueries,
-joins and groups. Where a query has a form that this cannot follow, rows with the same key are taken, else nothing is
-said of the rows.
+joins and groups. If a query has a form that this cannot follow, rows with the same key are taken; without any, the rows
+are unknown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cast votes: of each row the answer that most of its members agree with, and what the ladder makes of it."""
+"""Cast votes: find the answer to each row that most of its members agree with, and the ladder's verdict on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What statements say where a row may have several requests, and what the output table has of votes.
+"""Give the parts of statements that differ if a row may have several requests, and the columns of votes in the output
+table.
 
 A pipeline without a panel has its statements unchanged.
 """

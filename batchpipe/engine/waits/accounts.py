@@ -1,4 +1,4 @@
-"""Whose list of batches it is: the account that an intent was made with, and the one that a reply names now."""
+"""Tell accounts apart: the one that an intent was made with, and the one whose list of batches a reply shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Rows whose results are gone: they were paid for, so that each has one attempt less, and goes the ladder's way."""
+"""Decide rows whose results are gone: they were paid for, so each row has one attempt less, and the ladder decides what
+is next.
+"""
 
 from __future__ import annotations
 

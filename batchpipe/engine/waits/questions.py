@@ -10,7 +10,7 @@ from batchpipe.engine.ledger.events import OpenBatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Is asked about one chunk: `what` is wrong, and the `hint` that holds the commands."""
+    """A question about one chunk: `what` is wrong, and the `hint` with the commands that decide."""
 
     what: str
     hint: str
@@ -61,7 +61,7 @@ def ask_unanswered(name: str, batch: OpenBatch, message: str, *, overdue: bool) 
 
 
 def ask_unreadable(name: str, batch: OpenBatch, message: str) -> Question:
-    """Ask about a batch whose results cannot be had, or are no results."""
+    """Ask about a batch whose results cannot be downloaded, or are no results."""
     return Question(what=f"the results of {batch.batch_id} cannot be read: {message}", hint=give_up_hint(name))
 
 

@@ -61,7 +61,7 @@ class TroubledBatches:
         self.questions, self.asked_until = {}, None
 
     def unanswered(self, batch: OpenBatch, error: UnavailableError) -> None:
-        """Take in that the provider did not answer when it was asked about `batch`.
+        """Note that the provider did not answer when it was asked about `batch`.
 
         Writes `ledger.events`.
         """
@@ -72,7 +72,7 @@ class TroubledBatches:
             self.questions[batch.chunk_id] = ask_unanswered(self._named, batch, str(error), overdue=overdue)
 
     def answered(self, batch: OpenBatch, state: BatchState) -> None:
-        """Take in what the provider says of `batch`: tell what a person should know, and ask where it never ends.
+        """Handle what the provider says of `batch`: tell a person what matters, and ask one if the batch never ends.
 
         Writes `ledger.events`.
         """
@@ -84,7 +84,7 @@ class TroubledBatches:
             self.questions[batch.chunk_id] = ask_overdue(self._named, batch)
 
     def wait_for(self, error: UnavailableError) -> str:
-        """Look again only when the pause is over that the provider asks for; return the words that say until when."""
+        """Wait for the pause that the provider asks for; return the text that says until when."""
         if error.retry_after_seconds is None:
             return ""
         until = self.context.clock() + timedelta(seconds=error.retry_after_seconds)
@@ -92,7 +92,7 @@ class TroubledBatches:
         return f"; asked to wait until {self.asked_until:%H:%M:%S} UTC"
 
     def results_failed(self, batch: OpenBatch, state: BatchState, error: RefusedError | UnavailableError) -> None:
-        """Take in that the results of `batch` cannot be had now: they are gone, or are asked for again.
+        """Note that the results of `batch` cannot be downloaded now: they are gone, or are asked for again.
 
         Writes `ledger.events`, `ledger.decisions`, the output table.
         """
@@ -110,7 +110,7 @@ class TroubledBatches:
             self.questions[batch.chunk_id] = ask_unreadable(self._named, batch, str(error))
 
     def foreign(self, batch: OpenBatch) -> None:
-        """Take in that no result of the chunk's own batch is one that was asked for; where that lasts, ask a person.
+        """Note that no result of the chunk's own batch is one that was asked for; if that lasts, ask a person.
 
         Writes `ledger.events`.
         """
