@@ -1,4 +1,4 @@
-"""Pipelines that read each other: who reads whose output table, in which order they go, and the picture of it.
+"""Find which pipelines read the output tables of which others, the order in which they go, and a picture of it.
 
 Input: the pipeline files of a project, and the SQL in them.
 Output: the pipelines that each one reads, and an order in which no pipeline comes before one that it reads.

@@ -43,10 +43,9 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What a pipeline reads of the others. `hides` are the places whose statements may read more, with the reason.
-
-    `views` are the pipelines whose tables SQL sees by their current rows: those that are read, and those that a
-    statement which hides its tables may mean.
+    """What a pipeline reads of the others. `hides` are the places whose statements may read more tables, with the
+    reason. `views` are the pipelines of whose tables SQL sees only the current rows: those that are read, and those
+    that a statement with hidden tables may read.
     `only_upstream`: its input query reads nothing but output tables of other pipelines.
     """
 

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, machine: Machine = THIS_MACHINE) -> 
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins takes a tenth of a start
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character: that is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     with _signals(call):
         try:
@@ -230,7 +230,7 @@ def _interrupted(call: Handled) -> int:
 
 
 def _unread() -> int:
-    """Return 0 where nobody reads the output any more: that is no error of the program."""
+    """Return 0 if nobody reads the output any more: that is not an error of the program."""
     from batchpipe.commands.call.call import silence
 
     silence(sys.stdout)

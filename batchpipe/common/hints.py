@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Commands that work on a project: the others mean the same with and without these options.
+# Commands that work on a project. The other commands do not need these options.
 _COMMANDS = "cancel|check|diff|eval|new|plan|recover|report|results|review|run|show|status|try"
 _WORD = r"""(?: (?:'[^']*'|"[^"]*"|[^\s`;,()'"]*[^\s`;,()'".:]))"""
 _COMMAND = re.compile(rf"\bbatchpipe (?:{_COMMANDS})\b{_WORD}*")

@@ -1,4 +1,4 @@
-"""What the program takes from the machine that it runs on: time, sleep, chance, and the transport of its calls."""
+"""Give what the program takes from the machine that it runs on: time, sleep, chance, and the transport of its calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make new files and folders of the working folder for their owner alone, or for whom the umask lets in.
+"""Make new files and folders of the working folder readable for their owner alone, or as the umask allows.
 
 Raw results and rendered prompts hold the user's data. What exists already keeps its mode.
 """

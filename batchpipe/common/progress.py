@@ -1,4 +1,6 @@
-"""What a run is doing at a moment, for who watches it: its phase with how far it is, and what the provider counts."""
+"""Describe what a run does at a moment, for those who watch it: its phase, how far it is, and the counts of the
+provider.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def remember(value: str, shown: str) -> None:
         return
     _shown[value] = shown
     forms = {form: name for known, name in _shown.items() for form in _forms(known)}
-    # The longest first: one value may be a part of another one.
+    # The longest value first, because one value may be a part of another.
     _patterns[:] = [(_pattern(form), forms[form]) for form in sorted(forms, key=len, reverse=True)]
 
 

@@ -16,9 +16,9 @@ CUT, GROWTH, CUT_SECONDS = 0.8, 1.05, 15.0
 USED_SHARE = 0.8
 # The pause after a refusal that names none, and after a call without an answer: doubled up to the longest.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
-# So many calls in a row without an answer or a refusal stop the run: each may have been paid for.
+# The number of calls in a row without an answer or a refusal that stops the run: each may have been paid for.
 LOST_IN_A_ROW = 10
-# For so long the provider may refuse one call after the other.
+# How long the provider may refuse call after call.
 LONGEST_REFUSAL_SECONDS = 3_600.0
 
 

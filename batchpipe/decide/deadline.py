@@ -1,14 +1,16 @@
-"""Whether a batch is back by a given time. Pure functions over times."""
+"""Decide whether a batch is back by a given time. Pure functions over times."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-# So many batches of a model have to have ended before their times say anything; else a batch takes as long as it may.
+# The fewest ended batches of a model from which a time is expected. With fewer, a batch is expected to take as long as
+# it may.
 LEAST_BATCHES = 5
 LONGEST_SECONDS = 86_400.0
-# The share of a batch's time that is kept for what it leaves: a late batch is canceled, and the rest asked at once.
+# The share of a batch's time that is kept free at its end: a late batch is canceled then, and its rest is asked in
+# realtime.
 LEFT_FOR_THE_REST = 0.1
 
 
@@ -21,7 +23,7 @@ class BatchTime:
 
     @property
     def is_assumed(self) -> bool:
-        """Return whether too few batches have ended to say it."""
+        """Return whether too few batches have ended to expect a time from them."""
         return self.batches < LEAST_BATCHES
 
 

@@ -1,4 +1,4 @@
-"""Which end of a run is worth a notice, and which batch is stuck. Pure functions over what the ledger holds."""
+"""Decide which end of a run is worth a notice, and which batch is stuck. Pure functions over values of the ledger."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class EndedRun:
 def run_to_tell(runs: Sequence[EndedRun], told: str | None) -> EndedRun | None:
     """Return the run whose end is to be told; None where nothing changed since the run `told`.
 
-    `runs` are the newest ones, newest first. A run that had nothing to do is not told. One that did something has
-    changed the pipeline on its way, whatever it came to; a gate or an error that was met again has not.
+    `runs` are the newest ones, newest first. A run that had nothing to do is not told. A run that did something is
+    always news; a gate or an error that comes again is not.
     """
     since = [each for each in _until(runs, told) if each.status not in SILENT]
     for number, each in enumerate(since):

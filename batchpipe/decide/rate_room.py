@@ -1,10 +1,10 @@
-"""What is left of a provider's rate limits, as the headers of a reply say it."""
+"""Read what is left of a provider's rate limits from the headers of a reply."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# A window of limits is a minute; what says longer is not waited for without a refusal.
+# The window of a limit is a minute. A longer time is waited for only after a refusal.
 LONGEST_WINDOW_SECONDS = 60.0
 
 

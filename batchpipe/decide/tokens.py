@@ -1,4 +1,4 @@
-"""How many bytes a token is taken to be where no result has told it yet."""
+"""Say how many bytes a token is assumed to have, until results show it."""
 
 from __future__ import annotations
 

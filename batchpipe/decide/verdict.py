@@ -1,4 +1,4 @@
-"""What follows from a result: accept the answer, try again, go up a rung, or fail. Pure functions over values.
+"""Decide what follows from a result: accept the answer, try again, go up a rung, or fail. Pure functions over values.
 
 The collect step calls `decide` once for each distinct pair of outcome and standing, not once for each row.
 """
@@ -162,7 +162,7 @@ def _raise_max_tokens(standing: Standing, policy: LadderPolicy) -> Verdict:
 def _once_more(standing: Standing, policy: LadderPolicy) -> Verdict:
     """Return the verdict on a result that cannot be read: it may have been billed, so that it is an attempt.
 
-    A transient error before it stands for one that could not be read either, unless no attempt was made before.
+    A transient error before it counts as one that could not be read either, unless no attempt was made before.
     """
     first = not standing.transients or standing.attempt == 1
     if not first or standing.attempt >= policy.attempts:

@@ -1,16 +1,16 @@
-"""When a wait for the provider ends. Pure functions over times and counts."""
+"""Decide when a wait for the provider ends. Pure functions over times and counts."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-# How often the same thing is seen before it is believed.
+# How many times something must be seen before it is believed.
 LOOKS = 3
-# For how many times `reconcile_wait` results or a list that cannot be read are asked for again.
+# How many times `reconcile_wait` the results, or the list, are asked for again while they cannot be read.
 UNREADABLE_WAITS = 6
-# How many submits in a row may turn out to have made no batch, before a further one of unknown outcome stops the run.
+# The number of submits in a row that may prove to have made no batch. A further one of unknown outcome stops the run.
 LOST_IN_A_ROW = 3
-# How long the provider may ask to wait, again and again, without a submit between.
+# How long the provider may ask to wait again and again, without any submit in between.
 LONGEST_REFUSAL = timedelta(days=1)
 # A batch that has not ended so long after its expiry does not end.
 OVERDUE = timedelta(days=1)

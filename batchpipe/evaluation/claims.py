@@ -23,7 +23,7 @@ from batchpipe.evaluation.library import numpy, scipy_stats
 from batchpipe.evaluation.statistics import Proportion, proportion
 
 ClaimKind = Literal["accuracy", "precision", "recall"]
-POWER = 0.8  # the chance with which the number of labels that is asked for is enough
+POWER = 0.8  # the probability that the number of labels that we ask for is enough
 
 WRITTEN = re.compile(r"(?P<field>[^=]+)=(?P<value>.*):(?P<target>[^:]+)", re.DOTALL)
 

@@ -47,8 +47,9 @@ class ReviewedAnswer:
 def doubts_by_model(reviewed: Sequence[ReviewedAnswer], rows: Sequence[AnswerFeatures]) -> list[float] | None:
     """Return for each of `rows` the probability that its answer is wrong; None where the confidence is to order them.
 
-    That is so with fewer than `FEWEST_ERRORS` errors or `FEWEST_SAMPLE_ROWS` rows of the sample, without the package
-    scikit-learn, and where the model finds fewer errors of the sample than the confidence.
+    The confidence orders them with fewer than `FEWEST_ERRORS` errors, with fewer than `FEWEST_SAMPLE_ROWS` rows of the
+    sample, without the package scikit-learn, and if the model finds fewer errors of the sample than the confidence
+    does.
     """
     errors, sample = sum(each.wrong for each in reviewed), sum(each.sampled for each in reviewed)
     if not rows or errors < FEWEST_ERRORS or errors == len(reviewed) or sample < FEWEST_SAMPLE_ROWS:

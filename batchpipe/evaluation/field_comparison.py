@@ -1,4 +1,4 @@
-"""FieldComparison of the value that a model gave to a field with the gold value."""
+"""Compare the value that a model gave to a field with the gold value."""
 
 from __future__ import annotations
 

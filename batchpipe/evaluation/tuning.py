@@ -31,7 +31,7 @@ RISK = 0.05
 PROPOSING_SHARE = 1 / 3
 
 # The margin of each proposal above the target, in standard deviations of the difference between two halves, and its
-# part of the risk. The last proposal is the most accurate ladder: what it cannot reach no ladder can.
+# part of the risk. The last proposal is the most accurate ladder: if it misses the target, every ladder does.
 MARGINS = {2.0: 1, 3.0: 1, 4.0: 1, 5.0: 1, inf: 3}
 
 

@@ -40,6 +40,6 @@ def key_part(key: Sequence[str]) -> str:
 
 
 def address(path: str, query: Mapping[str, str | int | None]) -> str:
-    """Return a path with the query of those values that are not empty."""
+    """Return a path with a query string of the values that are not empty."""
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return path + (f"?{urlencode(given)}" if given else "")

@@ -1,4 +1,4 @@
-"""What a program asks of a plan or a run, checked and turned into the options of the engine."""
+"""Check what a program asks of a plan or a run, and turn it into the options of the engine."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ _SHOWN = {"system": "system prompt", "user": "user message"}
 
 
 def _tables(subject: Subject, prompt: Any) -> list[str]:
-    """Return the queries whose rows the prompt shows, unless its text was rendered with them."""
+    """Return the queries whose rows the prompt shows, unless the rows are part of the rendered text already."""
     if prompt.kind == "system" and subject.system is not None:
         return []
     return [name for name in subject.queries if any(each.split(".")[0] == name for each in prompt.names)]

@@ -9,7 +9,7 @@ from batchpipe.local_model.library import isotonic, numpy, special
 
 KNOTS = 60
 ROWS_PER_KNOT = 40
-PRIOR_ROWS = 2.0  # each knot is drawn to the share of all rows as by so many rows
+PRIOR_ROWS = 2.0  # the number of assumed rows that pull each knot towards the share of all rows
 EDGE = 1e-4
 
 
@@ -30,7 +30,9 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Of `rows` out-of-fold rows at or above a confidence, the weighted share that agreed; `low` is a lower limit."""
+    """The weighted share of agreement among the `rows` out-of-fold rows at or above a confidence; `low` is a lower
+    limit.
+    """
 
     rows: int
     share: float

@@ -17,7 +17,7 @@ from batchpipe.local_model.library import linear_classifier, numpy, sparse
 
 LOSS_WEIGHT = 0.3  # liblinear's C
 TOLERANCE = 0.1
-NEVER_SEEN = -3.0  # the margin of a value that a fold has no row of
+NEVER_SEEN = -3.0  # the margin of a value without a row in a fold
 PARTS = (0.0, 1.0, 2.0)  # of the likeness, beside the margin
 SHARPNESSES = tuple(1.25**power for power in range(-4, 18))  # 1 / temperature
 USUAL_SHARPNESS = 4.0

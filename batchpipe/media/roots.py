@@ -1,4 +1,4 @@
-"""Which files a row may name: those below the project or below a folder that the pipeline file gives.
+"""Decide which files a row may name: those below the project, or below a folder that the pipeline file gives.
 
 Never a file or folder that begins with a dot, the database, or what a link leads to outside those folders.
 """

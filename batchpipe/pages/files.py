@@ -28,7 +28,7 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
-# What a browser shows as a picture, and runs nothing of.
+# Types that a browser shows as a picture, without running anything in it.
 SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp")
 HEADERS = {
     "content-security-policy": "default-src 'none'; sandbox",

@@ -1,4 +1,4 @@
-"""Runs, batches and spend: of one pipeline, and of the whole project."""
+"""Show runs, batches and spend, of one pipeline and of the whole project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would do: the plan of a pipeline with the prompt's change, its pilot, and what `check` finds."""
+"""Show what a run would do: the plan of a pipeline with the prompt's change, its pilot, and what `check` finds."""
 
 from __future__ import annotations
 

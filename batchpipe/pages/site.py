@@ -30,7 +30,7 @@ LIVE_SECONDS = 1.0
 REPEAT_AFTER = 20.0
 FRESH_SECONDS = 15.0
 MOST_KEPT = 200
-THREADS = 16  # most of them wait: one at a time has the database open
+THREADS = 16  # most of these threads wait: only one at a time has the database open
 TRIES, RETRY_SECONDS = 3, 0.3
 
 Value = TypeVar("Value")

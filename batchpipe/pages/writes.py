@@ -1,4 +1,4 @@
-"""What may be done from a page beside reviews: to approve a pilot, and to pause a pipeline and cancel its batches."""
+"""Do what a page allows besides reviews: approve a pilot, or pause a pipeline and cancel its batches."""
 
 from __future__ import annotations
 

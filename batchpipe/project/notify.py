@@ -1,4 +1,4 @@
-"""The setting `notify`: who is told, when nobody watches, how a run ended and which batches are stuck."""
+"""The setting `notify`: who is told how a run ended and which batches are stuck, when nobody watches."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ NOTIFY = "notify"
 POLL_SECONDS = 60.0
 
 
-LONGEST_SECONDS = 1e9  # thirty years: a time that far away can still be written
+LONGEST_SECONDS = 1e9  # thirty years: a date that far away can still be written
 
 
 def _poll_seconds(earlier: dict[str, Any]) -> float:

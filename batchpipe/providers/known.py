@@ -1,4 +1,4 @@
-"""Which providers a model's name may name: the built-in ones and those of the settings, and what each one speaks."""
+"""Find the provider that a model's name means: the built-in ones and those of the settings, each with its protocol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchpipe.providers.values import Limits, RungSettings
 
 Mode = Literal["batch", "realtime"]
 
-# A batch that the whole queue takes has at most so many bytes a token: texts of all languages have about 3 to 6.
+# The bytes per token by which a batch is held to the size of a queue: texts of all languages have about 3 to 6.
 BYTES_A_TOKEN = 3
 DAY_SECONDS, LEAST_SECONDS = 86_400, 3_600
 # The name of a whole model, as `family-number`, and the prefix of names of fine-tuned models.

@@ -10,7 +10,8 @@ import duckdb
 
 from batchpipe.sql.quoting import quote_identifier
 
-# Of so many rows the names are looked at: each that is filled has to end like such a file, and the first has to exist.
+# The number of rows whose names are looked at: each that is filled has to end like such a file, and the first has to
+# exist.
 SEEN_ROWS = 100
 ENDINGS = {"image": r"(?i).*\.(png|jpe?g|gif|webp|heic)", "pdf": r"(?i).*\.pdf"}
 

@@ -12,7 +12,7 @@ from batchpipe.sql.quoting import quote_identifier, quote_literal
 LABEL = "it looks like the label"
 PERSONAL = "it looks like personal data"
 BYTES = "its bytes are no text"
-# Of so many rows the values are looked at, and so many of the filled ones have to look alike.
+# The number of rows whose values are looked at, and the share of the filled ones that have to look alike.
 SEEN_ROWS = 1_000
 SHARE = 0.6
 

@@ -9,7 +9,8 @@ from typing import Any
 from batchpipe.pipeline.model import Output
 from batchpipe.sql.quoting import Sql, quote_literal, sql
 
-# Of so many renamed fields every part may have been renamed before; of more, all at once or one after another.
+# With at most so many renamed fields, any subset may have been renamed before. With more, all at once or one after
+# another.
 MOST_COMBINED = 5
 
 

@@ -1,6 +1,6 @@
 """The text of a schema that stands in fingerprints: what a model sees of it, in one form for all providers.
 
-It is a recipe's part, and changes with none of the words that a protocol uses: those are part of what is sent alone.
+It is part of a recipe: it does not change with the words that a protocol uses, which stand only in what is sent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _JSON_ONLY = (
 def visible_text(output_format: str, full: Mapping[str, Any]) -> str:
     """Return what a model sees of the full schema in this format; "" if it sees nothing of it.
 
-    A bound counts for nothing, even where a provider holds its model to it: to change it changes no fingerprint, and
-    stored answers are judged again. A schema that is no strict one, which only some protocols take, stands there whole.
+    A bound is not part of it, even where a provider holds its model to the bound: a changed bound changes no
+    fingerprint, and stored answers are validated again. A schema that is no strict one, which only some protocols take,
+    stands there whole.
     """
     if output_format == "text":
         return ""

@@ -1,4 +1,4 @@
-"""The import of pyarrow, at the moment it is needed and without pandas.
+"""Import pyarrow at the moment it is needed, and without pandas.
 
 The import takes a twentieth of the time of a run that has nothing to do. When a process makes its first array, pyarrow
 imports pandas if that is installed, to test whether it was given a Series. This costs half a second of CPU and is of no

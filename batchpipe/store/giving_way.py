@@ -1,4 +1,4 @@
-"""Let others go first: a page that reads for long gives the database up as soon as somebody waits to write.
+"""Let writers go first: a page that reads for long gives the database up as soon as somebody waits to write.
 
 Whoever waits to write touches a file in the working folder. A reader that gives way looks at it while its statements
 run, and interrupts them. A lookup that a person waits for does the same: one thread of a process at a time has the file

@@ -15,7 +15,7 @@ from batchpipe.store.migration import roll_back
 
 @dataclass(slots=True)
 class Works:
-    """Hands out working databases: to start a DuckDB takes about ten times as long as to empty one."""
+    """Hands out working databases, because starting a DuckDB takes about ten times as long as emptying one."""
 
     _idle: list[tuple[Path | None, Work]] = field(default_factory=list, init=False)
 

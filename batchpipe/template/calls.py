@@ -1,4 +1,6 @@
-"""Calls that only batchpipe knows, in templates: each becomes a filter of a name that no template can write."""
+"""Replace the calls in templates that only batchpipe knows: each becomes a filter with a name that no template can
+write.
+"""
 
 from __future__ import annotations
 

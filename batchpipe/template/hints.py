@@ -1,7 +1,8 @@
 """What the local model says of a row, in templates: `{{ fields.label.likely(10) }}` and `{{ near(5) }}`.
 
-A call becomes a filter of a name that no template can write. What it gives is found in the context of the row. It is no
-part of a request's identity: for that a template is rendered with stand-ins, which name the call and its argument.
+A call becomes a filter of a name that no template can write. What it gives is found in the context of the row. It is
+not part of a request's identity. For the identity a template is rendered with stand-ins, which name the call and its
+argument.
 """
 
 from __future__ import annotations

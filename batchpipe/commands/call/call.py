@@ -32,7 +32,7 @@ class Talk:
     """The streams for data (stdout) and messages (stderr).
 
     `terminal`: stdout is a terminal and shows colours. `talks_to_person`: a person watches stderr and can be asked.
-    Both are false with `--json`. `width` is that of the terminal. With `quiet` only what is wrong is said.
+    Both are false with `--json`. `width` is that of the terminal. With `quiet` only problems are written.
     """
 
     json: bool
@@ -55,7 +55,7 @@ class Talk:
             silence(self.stdout)
 
     def say(self, text: str) -> None:
-        """Write a message on stderr, unless nothing but what is wrong is to be said."""
+        """Write a message on stderr; with `--quiet`, write nothing."""
         if not self.quiet:
             self.write(text)
 
@@ -94,9 +94,7 @@ class Call(Talk):
     machine: Machine = THIS_MACHINE
 
     def say(self, text: str) -> None:
-        """Write a message on stderr, as an event where the log format is "json", unless nothing but what is wrong is to
-        be said.
-        """
+        """Write a message on stderr, as an event if the log format is "json"; with `--quiet`, write nothing."""
         if not self.quiet:
             self.warn(text)
 
@@ -201,7 +199,7 @@ def load_each(
 
 
 def silence(stream: TextIO) -> None:
-    """Send what is written to `stream` nowhere, because nobody reads it any more; also at the interpreter's end."""
+    """Discard what is written to `stream` from now on, because nobody reads it any more."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -123,9 +123,8 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
 
 
 def _after_problems(file: PipelineFile) -> Iterator[Problem]:
-    """Yield a problem for each statement of `after` that is no SQL, which would be found only once answers are paid.
-
-    An extension may know more words, and what stands in a variable is not known.
+    """Yield a problem for each statement of `after` that is not SQL: else a run would find it only after the answers
+    are paid for. Statements that an extension may allow, or that contain a variable, are left out.
     """
     pipeline = file.pipeline
     every = (*pipeline.input.setup, *pipeline.output.after)

@@ -168,7 +168,7 @@ def _unset_variables(context: Context, file: PipelineFile) -> Iterator[Finding]:
 
 def _unknown_prices(context: Context, resolved: Resolved) -> Sequence[Finding]:
     if has_budget(resolved.file):
-        return []  # then it is an error
+        return []  # that is reported as an error
     hint = 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
     return [
         Finding(

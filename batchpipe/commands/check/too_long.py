@@ -1,4 +1,4 @@
-"""Count the rows of the input that are too long for a model of the ladder, with what they cost where they go."""
+"""Count the rows of the input that are too long for a model of the ladder, with their cost where they go."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def too_long_rows(context: Context, resolved: Resolved, source: Source, params: 
     sizes = _sizes(resolved, source, params, min(known))
     for number, most in enumerate(known, start=1):
         if any(each >= most for each in known[: number - 1]):
-            continue  # its rows never come here for their length
+            continue  # no row comes to this rung for its length
         above = next((each for each in range(number + 1, len(known) + 1) if known[each - 1] > most), None)
         highest = known[above - 1] if above is not None else inf
         these = [each for each in sizes if most < each <= highest]
@@ -61,5 +61,5 @@ def _sizes(resolved: Resolved, source: Source, params: Mapping[str, Any], least:
     try:
         rows = source.connection.execute(statement, {name: values[name] for name in named}).fetchall()
     except duckdb.Error:
-        return []  # the first rows were read; what fails later is said by `plan` and `run`
+        return []  # the first rows could be read; `plan` and `run` report what fails later
     return [round(each / BYTES_PER_TOKEN) for (each,) in rows]

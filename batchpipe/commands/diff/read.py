@@ -30,7 +30,9 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """Says how whoever asks is spoken to: `suggest` makes a command to type out of its words, `say` takes a message."""
+    """The caller's side of a diff: `suggest` makes a command to type out of its words, `say` takes a message for the
+    person.
+    """
 
     suggest: Callable[[str], str]
     say: Callable[[str], None]

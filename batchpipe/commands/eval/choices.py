@@ -1,4 +1,4 @@
-"""Compute what an evaluation records of the ladder's rungs, and of the ladders that leave some rungs out."""
+"""Compute what an evaluation records about the rungs of the ladder, and about ladders that leave some rungs out."""
 
 from __future__ import annotations
 

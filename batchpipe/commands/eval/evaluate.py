@@ -63,7 +63,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     page = report_path(call.path(request.html), request.html) if request.html is not None else None
     if request.history:
         return history(call, file, page)
-    scipy_stats()  # what the report needs is found missing before anything is sent
+    scipy_stats()  # a package that the report needs must be found missing before anything is sent
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with call.context(patience) as context, closing(context.work()) as work:
         made_up = call.settings.emulator and context.emulator_answers(file) is None

@@ -1,4 +1,4 @@
-"""Measure the answers that are there to gold rows, and put the report together; nobody is asked anything."""
+"""Measure the answers to gold rows that are there already, and make the report. No model is asked."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Measured:
 
 
 def read_measured(context: Context, file: PipelineFile) -> Measured:
-    """Return what the answers that are there say of every model that was evaluated; nothing is sent or recorded.
+    """Return the quality of every evaluated model by the answers that are there already. Nothing is sent or recorded.
 
     Raises PipelineError and InputError where gold cannot be used.
     """
@@ -93,7 +93,7 @@ def read_measured(context: Context, file: PipelineFile) -> Measured:
 
 
 def _answered_by_all(known: Known) -> Known:
-    """Return what is known of the rows that every rung has answered which they may use."""
+    """Return what is known of the rows that have an answer of every rung they may use."""
     answered = {number: {each.key for each in outcomes} for number, outcomes in known.by_rung.items()}
     whole = {
         key: mask

@@ -1,4 +1,4 @@
-"""A person as the last rung of a tuned ladder: what the person costs, how right the person is, and how fast."""
+"""Describe a person as the last rung of a tuned ladder: the cost, the accuracy and the pace of that person."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Person:
 def read_person(evaluation: Evaluation, request: EvalRequest) -> Person | None:
     """Return the person that the options ask for, None without `--reviewer-usd`.
 
-    The accuracy is given, or that of reviewed gold rows, or comes from rows that two people reviewed: if both are right
-    with the same chance and seldom wrong in the same way, they agree on the square of it.
+    The accuracy is given, or measured on reviewed gold rows, or follows from rows that two people reviewed: if both are
+    right with the same chance p and seldom make the same mistake, they agree on the share p².
     Reads `ledger.reviews`. Raises UsageError for numbers out of range.
     """
     if request.reviewer_usd is None:

@@ -1,4 +1,4 @@
-"""Plan pipelines that read each other, each after those that it reads: what follows from rows that are due there."""
+"""Plan pipelines that read each other, each after those that it reads, over the rows that are expected from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `plan` and `run` alike ask of a pipeline, and say of the work that is due."""
+"""Make the options of a plan for `plan` and `run` alike, and print the work that is due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the nights have cost since the local model answers: rows, its share and the cost by week."""
+"""Sum up the weeks since the local model began to answer: rows, the model's share of them, and the cost."""
 
 from __future__ import annotations
 

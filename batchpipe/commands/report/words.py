@@ -1,4 +1,4 @@
-"""The words of a report for the tokens of requests, and for what brought no answer."""
+"""Print the tokens of a report's requests, and the cost of what brought no answer."""
 
 from __future__ import annotations
 

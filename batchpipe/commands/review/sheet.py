@@ -21,12 +21,12 @@ from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 
-SPREADSHEET_DIGITS = 15  # that a spreadsheet keeps of a number
+SPREADSHEET_DIGITS = 15  # the digits of a number that a spreadsheet keeps
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 GUARDED = re.compile(r"'+[=+\-@\t\r]")
 WHY, VERDICT, MODEL, TOKEN = "_why", "_verdict", "_model", "_answer"
 INPUT = "input."
-# Stands above what another person has said of the row since the export.
+# The word in a sheet with which a review replaces what another person has said of the row since the export.
 OVERRULE = {"overrule", "overruled"}
 YES = {"ok", "yes", "y", "x", "1", "true", "accept", "accepted", "correct"}
 NO = {"", "skip", "skipped", "0", "no", "false"}

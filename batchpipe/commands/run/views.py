@@ -1,4 +1,4 @@
-"""Stand between a run and the person who watches it: events, the present state, the first plan and the question."""
+"""Show a run to the person who watches it: its events, its present state, its first plan, and the question about it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from batchpipe.store.queries import query
 
 # The largest share of the time that counting the rows again may take.
 SHARE_OF_TIME = 0.05
-# Between two pictures that a phase asks for.
+# The seconds between two pictures that a phase asks for.
 PICTURE_SECONDS = 0.25
 
 
@@ -65,7 +65,7 @@ class RunViews:
         return self._seen.setdefault(pipeline, LastRead())
 
     def take(self, pipeline: str, progress: Progress) -> None:
-        """Take in what a run does now, or what the provider counts."""
+        """Note what a run does now, or the counts of the provider."""
         seen = self.of(pipeline)
         if isinstance(progress, Phase):
             seen.phase = progress

@@ -1,4 +1,4 @@
-"""Name what is open of pipelines that have no file that can be read, and save the results that are there for it."""
+"""Name the open batches of pipelines without a readable file, and save their results where these are ready."""
 
 from __future__ import annotations
 

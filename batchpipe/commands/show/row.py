@@ -170,8 +170,8 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
 
 
 def _due(work: Work, resolved: Resolved) -> tuple[Due | None, int, int | None]:
-    """Return what would be sent for the row, None where the row is not due; the number of the first settings that are
-    asked, and the place of the member that has them.
+    """Return what would be sent for the row (None if it is not due), the number of the settings that are asked first,
+    and the place of the member with these settings.
 
     Reads `work.leading`, `work.ladder`, `work.parts`.
     """

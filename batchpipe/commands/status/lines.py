@@ -1,4 +1,4 @@
-"""Say where a pipeline stands in one line: a word for its state, its rows, what is in flight, what it has cost."""
+"""Print where a pipeline stands in one line: its state in a word, its rows, its requests in flight, its cost."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _word(found: Status) -> str:
 
 
 def _what(found: Status, now: datetime) -> str:
-    """Return the rows, what is in flight, what waits, the cost and the last run."""
+    """Return the rows, the requests in flight, the waits, the cost and the last run."""
     flying = [each for each in found.batches if each.state in AT_PROVIDER]
     parts = [states_line(found.rows) if any(found.rows.values()) else "no row sent yet"]
     if flying:

@@ -1,4 +1,6 @@
-"""What `status` says of the local model: its versions, the rows that stand as they answered, what is set aside."""
+"""Print the local model in `status`: its versions, the rows whose answers come from them, and versions that were set
+aside.
+"""
 
 from __future__ import annotations
 

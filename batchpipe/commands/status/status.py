@@ -31,8 +31,8 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = (), *
 
     A single one is shown with its batches, orders and runs.
 
-    `withdraw` are numbers of open orders of the one named pipeline; they are withdrawn. With `notify` whoever the
-    setting `notify` names is told of ends and stuck batches that nobody was told of.
+    `withdraw` are numbers of open orders of the one named pipeline; they are withdrawn. With `notify`, send the notices
+    about ended runs and stuck batches that were not sent yet, as the setting `notify` says.
     """
     if notify and call.settings.notify is None:
         hint = "Name a command or a webhook: [tool.batchpipe.notify] in pyproject.toml or batchpipe.toml."

@@ -1,4 +1,4 @@
-"""Which pipelines a pipeline waits for, because it reads their output tables and they are not complete."""
+"""Print the pipelines that a pipeline waits for, because it reads their output tables and they are not complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline waits for at the provider beyond the usual, and how each of these waits ends."""
+"""Print the unusual waits of a pipeline for its provider, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Is one thing that is waited for: since when, and what the provider said. Times are naive UTC.
+    """Describes one wait: since when, and what the provider said. Times are naive UTC.
 
     `chunk_id` and `batch_id` are None for what concerns no chunk. `until` is when the wait ends, where that is known.
     `give_up` says that `recover --abandon` is a way out.

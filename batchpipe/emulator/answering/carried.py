@@ -1,4 +1,4 @@
-"""The state that one batch or call takes over from earlier ones and leaves to later ones."""
+"""Keep the state that goes from one batch or call to the next."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ class CarriedState:
     cache: PromptCache
 
     def save(self, connection: sqlite3.Connection) -> None:
-        """Save the state, in the transaction that records the end of the work: else a kill could count it twice."""
+        """Save the state, in the transaction that records the end of the work. Otherwise a kill could make it count
+        twice.
+        """
         connection.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(self.outcomes.changed.items()))
         connection.executemany("INSERT OR REPLACE INTO prompt_cache VALUES (?, ?)", list(self.cache.written.items()))
 

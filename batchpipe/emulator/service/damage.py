@@ -94,7 +94,9 @@ def _other_host(reply: Reply, host: str) -> Reply:
 
 
 def edited(edits: Sequence[tuple[bytes, bytes]], reply: Reply) -> Reply:
-    """Return a reply with results in which each first text of `edits` is its second; an empty text is the beginning."""
+    """Return a reply with results, in which the first text of each of `edits` is replaced by the second. An empty first
+    text means the beginning.
+    """
     assert reply.file is not None
     body = reply.file.read_bytes()
     for found, put in edits:

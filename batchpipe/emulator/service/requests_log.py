@@ -9,7 +9,7 @@ import orjson
 from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object
 
 _NAMES = ("file_id", "fileUri")
-# Members that hold the same, whether with bytes or with a name.
+# Members whose content counts as the same, whether they hold bytes or name an upload.
 _MEMBERS = {"inlineData": "fileData"}
 # What holds the bytes of a file, or names them.
 _HOLDERS = ("data", "image_url", "url", "file_data", *_NAMES)

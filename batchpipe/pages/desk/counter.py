@@ -1,4 +1,4 @@
-"""The counter of one pipeline's desk: it hands out rows, takes words in groups, and tells what others have said."""
+"""The counter of one pipeline's desk: it hands out rows, takes reviews in groups, and tells what others have said."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ GONE = "the row is not to be reviewed any more"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A word as it comes from a person: about the row called `key`, whose `token` the person saw.
-
-    `changes` are the texts of the fields that the person has set; None for a word that takes back the one before.
-    `seen` is the commit of another's word that the person was told of, and speaks above.
+    """A review as it comes from a person: about the row called `key`, whose `token` the person saw. `changes` are the
+    texts of the fields that the person has set; None takes the review before back. `seen` is the commit of another
+    person's review that this person was told of, and replaces.
     """
 
     id: str
@@ -84,9 +83,8 @@ class Counter:
             return {"fields": _forms(desk), "rows": shown, "progress": self._progress()}
 
     def say(self, person: str, words: Sequence[Said]) -> dict[str, Any]:
-        """Record words, in groups that are no more than two commits a second, and return what became of each.
-
-        A word that came before, under the same id, is not recorded again.
+        """Record reviews in groups, with at most two commits a second, and return what became of each. A review that
+        came before, under the same id, is not recorded again.
         """
         with self._guard:
             desk = self._opened()
@@ -187,7 +185,7 @@ class Counter:
             return row_files(session, self.file.pipeline.name, exact_json.loads(row.key), values)
 
     def _recorded(self, desk: Desk, person: str, group: Sequence[Said]) -> dict[str, dict[str, Any]]:
-        """Record one group: words about different rows, in one commit."""
+        """Record one group: reviews of different rows, in one commit."""
         numbers = _numbers_of(desk, [each.key for each in group])
         results: dict[str, dict[str, Any]] = {}
         there = []
@@ -212,7 +210,7 @@ class Counter:
         return results | self._committed_words(desk, verdicts)
 
     def _committed_words(self, desk: Desk, verdicts: dict[int, tuple[Said, RowReview]]) -> dict[str, dict[str, Any]]:
-        """Commit words; those that a run or another person has overtaken are told, and the rest is recorded."""
+        """Commit reviews. Those that a run or another person has overtaken are reported, the others are recorded."""
         results: dict[str, dict[str, Any]] = {}
         while verdicts:
             self._wait()
@@ -240,9 +238,8 @@ class Counter:
         return results
 
     def _late(self, desk: Desk, person: str, each: Said) -> dict[str, Any]:
-        """Return what became of a word about a row that is no longer there as the person saw it.
-
-        A word that was recorded by a process before this one is known again.
+        """Return what became of a review of a row that has changed since the person saw it. A review that an earlier
+        process recorded is recognised.
         """
         with desk.context.database.reading(desk.work) as session:
             known = newest_words(session, desk.resolved.names, [each.key]).get(each.key)
@@ -254,7 +251,7 @@ class Counter:
         return base | {"outcome": "overtaken", "message": f"{known.reviewed_by} has {known.verdict} it meanwhile"}
 
     def _withdrawn(self, desk: Desk, person: str, each: Said) -> dict[str, dict[str, Any]]:
-        """Take back the person's newest word about a row, and give the row to him again."""
+        """Take back the person's newest review of a row, and give the row to that person again."""
         self._wait()
         taken: dict[str, Word] = withdraw(desk.context, desk.work, desk.resolved, [each.key], person)
         self._committed = time.monotonic()
@@ -267,7 +264,7 @@ class Counter:
             number = numbers[each.key][0]
             with desk.context.database.reading(desk.work) as session:
                 left, seq = newest_words(session, desk.resolved.names, [each.key]), session.seq
-            if not left:  # else the word before it stands again, and nobody has to speak
+            if not left:  # otherwise the review before it stands again, and nobody has to review the row
                 self._leases.return_to(person, [number], time.monotonic())
             desk.saw(number, seq, person)
         self._agreed = _plus(self._agreed, -1, -int(word.verdict == "accepted"))

@@ -23,13 +23,12 @@ class Leases:
 
     @property
     def left(self) -> int:
-        """Return how many rows nobody has spoken about."""
+        """Return how many rows nobody has reviewed."""
         return self.rows - len(self._said)
 
     def give(self, person: str, number: int, now: float, *, without: Iterable[int] = ()) -> list[int]:
-        """Return up to `number` rows for a person, in order, and lease them. `without` are those that he has.
-
-        Rows that he was given before, as before a reload of the page, come first.
+        """Return up to `number` rows for a person, in order, and lease them. `without` are the rows that the person
+        has. Rows that the person was given earlier, for example before a reload of the page, come first.
         """
         self._take_back(now)
         known = set(without)
@@ -52,13 +51,13 @@ class Leases:
         return found
 
     def say(self, numbers: Sequence[int]) -> None:
-        """Note that somebody has spoken about rows."""
+        """Note that somebody has reviewed rows."""
         for each in numbers:
             self._said.add(each)
             self._given.pop(each, None)
 
     def return_to(self, person: str, numbers: Sequence[int], now: float) -> None:
-        """Give rows back to a person who took his word about them back."""
+        """Give rows back to a person who took a review of them back."""
         for each in numbers:
             self._said.discard(each)
             self._given[each] = (person, now)

@@ -1,4 +1,4 @@
-"""The routes of the review desk: its page, the rows for a person, and the words that come back."""
+"""The routes of the review desk: its page, the rows for a person, and the reviews that come back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Answers in the background: a call gives the id of a response at once, which is asked for until it has ended."""
+"""Fetch answers in the background: a call gives the id of a response at once, and the response is polled until it has
+ended.
+"""
 
 from __future__ import annotations
 

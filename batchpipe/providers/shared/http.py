@@ -1,6 +1,7 @@
 """One rule for HTTP calls: sent once, no redirect followed, no key shown, and each failure one of our errors.
 
-A protocol gives the reader of its own error bodies. Who else answers (a proxy, a page of a gateway) is not believed.
+A protocol gives the reader of its own error bodies. An answer that comes from elsewhere (a proxy, a page of a gateway)
+is not believed.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _READ_TEXT = (
     "SELECT filename, json AS line, json_transform(json, {structure}) AS parsed FROM read_ndjson_objects("
     "$paths, filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size))"
 )
-# A count of more digits than this is none that a request can have.
+# No request can have a count with more digits than this.
 _COUNT_DIGITS = 8
 _MOST_USD = 1_000_000
 

@@ -1,4 +1,6 @@
-"""Values out of a provider's reply. What is no number, time or text that can be is unknown: it raises nothing."""
+"""Read values out of a provider's reply. A number, time or text that cannot be right is unknown (None), and raises
+nothing.
+"""
 
 from __future__ import annotations
 
