@@ -1,6 +1,7 @@
 -- Return one row per line of results files. `lines` has (filename, line, damaged, custom_id, reported_usd, result). It
 -- is read either as typed JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of
 -- the wrong type is NULL, `line` has the text of a line, and `damaged` the text of a line that is no JSON.
+-- A message with content and usage was paid for, whatever the type of its result says: it is judged as an answer.
 WITH lines AS ({lines}),
 parts AS (
     SELECT
@@ -8,6 +9,7 @@ parts AS (
         coalesce(damaged, CAST(line AS VARCHAR)) AS line,
         custom_id,
         result.type AS result_type,
+        result.type = 'succeeded' OR (result.message.content IS NOT NULL AND result.message.usage IS NOT NULL) AS is_message,
         result.message AS message,
         result.message.content AS content,
         result.message.usage AS usage,
@@ -52,10 +54,10 @@ classified AS (
     SELECT
         *,
         [block.input FOR block IN content IF block.type = 'tool_use'] AS tool_inputs,
-        result_type = 'succeeded' AND message.stop_reason = 'refusal' AND len(content) = 0 AS unbilled_refusal,
+        is_message AND message.stop_reason = 'refusal' AND len(content) = 0 AS unbilled_refusal,
         CASE
             WHEN custom_id IS NULL OR damaged THEN 'unknown'
-            WHEN result_type = 'succeeded' THEN CASE
+            WHEN is_message THEN CASE
                 WHEN message.stop_reason = 'max_tokens' THEN 'truncated'
                 WHEN message.stop_reason = 'model_context_window_exceeded' THEN 'context_window'
                 WHEN message.stop_reason = 'refusal' THEN 'refused'
@@ -81,7 +83,9 @@ classified AS (
         END AS outcome,
         CASE
             WHEN damaged OR custom_id IS NULL THEN 'the line is damaged'
-            WHEN result_type = 'succeeded' THEN CASE
+            WHEN is_message AND result_type IS DISTINCT FROM 'succeeded'
+                THEN concat('a message in a result of the type `', left(coalesce(result_type, 'null'), 100), '`')
+            WHEN is_message THEN CASE
                 WHEN message IS NULL THEN 'the message is missing'
                 WHEN content IS NULL THEN 'the content is missing'
                 WHEN unbilled_refusal THEN NULL
@@ -106,19 +110,19 @@ SELECT
     message.model AS model,
     message.stop_reason AS stop_reason,
     CASE
-        WHEN result_type IS DISTINCT FROM 'succeeded' OR content IS NULL THEN NULL
+        WHEN NOT coalesce(is_message, false) OR content IS NULL THEN NULL
         WHEN len(tool_inputs) = 0
             THEN coalesce(array_to_string([block."text" FOR block IN content IF block.type = 'text'], ''), '')
         WHEN json_type(tool_inputs[1]) = 'VARCHAR' THEN tool_inputs[1] ->> '$'
         ELSE coalesce(CAST(tool_inputs[1] AS VARCHAR), '')
     END AS answer,
-    CASE WHEN result_type = 'succeeded' THEN message.stop_details.category ELSE error_type END AS error_type,
+    CASE WHEN is_message THEN message.stop_details.category ELSE error_type END AS error_type,
     CASE
         WHEN outcome = 'unfinished' THEN 'the model paused in the middle of its turn (stop_reason `pause_turn`)'
         WHEN outcome = 'unknown' THEN coalesce(
             'not understood: ' || strange, error_message, concat('an error of the type `', error_type, '`')
         )
-        WHEN result_type = 'succeeded' THEN message.stop_details.explanation
+        WHEN is_message THEN message.stop_details.explanation
         ELSE error_message
     END AS error_message,
     CASE WHEN usage_known THEN input_tokens END AS input_tokens,
@@ -130,12 +134,12 @@ SELECT
     CASE WHEN usage_known THEN web_searches END AS web_searches,
     usage.service_tier AS service_tier,
     CASE WHEN usage.service_tier = 'batch' THEN 'batch' WHEN usage.service_tier IS NOT NULL THEN 'realtime' END AS processing,
-    coalesce(result_type = 'succeeded' AND NOT coalesce(unbilled_refusal, false), false) AS billed,
+    coalesce(is_message AND NOT coalesce(unbilled_refusal, false), false) AS billed,
     strange IS NULL AS cost_known,
     reported_usd,
     CASE
         WHEN outcome = 'unfinished' THEN coalesce(strange, 'a turn that the model paused (stop_reason `pause_turn`)')
-        WHEN outcome = 'unknown' AND result_type = 'errored'
+        WHEN outcome = 'unknown' AND result_type = 'errored' AND NOT is_message
             THEN concat('an error of the type `', left(coalesce(error_type, 'null'), 100), '`')
         ELSE strange
     END AS oddity,

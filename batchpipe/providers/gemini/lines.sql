@@ -87,7 +87,8 @@ classified AS (
             WHEN no_candidate THEN 'transient'
             WHEN finish_reason IN ({truncated_reasons}) THEN 'truncated'
             WHEN finish_reason IN ({refused_reasons}) THEN 'refused'
-            WHEN finish_reason IN ({transient_reasons}) THEN 'transient'
+            -- A text was paid for, whatever ended it: it is judged.
+            WHEN finish_reason IN ({transient_reasons}) THEN CASE WHEN no_answer THEN 'transient' ELSE 'unfinished' END
             WHEN finish_reason = 'STOP' AND no_answer THEN CASE WHEN other_parts THEN 'unknown' ELSE 'transient' END
             WHEN finish_reason IN ({answered_reasons}) THEN 'answered'
             WHEN no_answer THEN 'unknown'
@@ -124,6 +125,9 @@ SELECT
         WHEN outcome = 'refused' THEN coalesce(block_reason, finish_reason)
     END AS error_type,
     CASE
+        WHEN outcome = 'unfinished' THEN coalesce(
+            candidate.finishMessage, concat('the model stopped in the middle of its turn (finishReason ', finish_reason, ')')
+        )
         WHEN outcome = 'unknown' THEN coalesce(
             'not understood: ' || strange, nullif(error_text, ''), concat('an error of the code ', shown_code)
         )
@@ -156,10 +160,11 @@ SELECT
     CASE
         WHEN outcome = 'unknown' AND failed
             THEN concat('an error of the code ', left(shown_code, 100))
+        WHEN outcome = 'unfinished' THEN coalesce(strange, concat('a text that ended with the finishReason `', finish_reason, '`'))
         ELSE strange
     END AS oddity,
     damaged,
-    CASE WHEN outcome = 'unknown' OR strange IS NOT NULL THEN line END AS raw,
+    CASE WHEN outcome IN ('unknown', 'unfinished') OR strange IS NOT NULL THEN line END AS raw,
     -- The flex tier has the price of a batch, and the priority tier a factor on the realtime price.
     CAST(CASE WHEN lower(regexp_replace(usage.serviceTier, '^SERVICE_TIER_', '')) = 'priority'
         THEN {priority_factor} ELSE 1 END AS DECIMAL(9, 6)) AS price_factor

@@ -3,7 +3,7 @@
 -- is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type is NULL, `line` has the text of a line, and
 -- `damaged` the text of a line that is no JSON.
 -- A success is the status 200 and the state of the body. A body with an answer is a success also where its status or its
--- state is missing or new, or an error stands beside it: it was paid for. Sources of names: the types of the provider's SDK 3.57.0.
+-- state is missing or new, or an error stands beside it, and with usage where its status is any other: it was paid for. Sources of names: the types of the provider's SDK 3.57.0.
 WITH lines AS ({lines}),
 parts AS (
     SELECT
@@ -91,7 +91,7 @@ answered AS (
         *,
         body IS NOT NULL AND CASE
             WHEN status_code = 200 AND NOT has_error THEN true
-            ELSE is_answer AND coalesce(status_code BETWEEN 200 AND 299, true)
+            ELSE is_answer AND (usage IS NOT NULL OR coalesce(status_code BETWEEN 200 AND 299, true))
         END AS is_success,
         CASE
             WHEN NOT is_answer THEN NULL
@@ -127,7 +127,10 @@ classified AS (
                     WHEN 'steered' THEN 'unfinished'
                     ELSE CASE WHEN has_text THEN 'unfinished' ELSE 'unknown' END
                 END
-                WHEN state = 'failed' THEN {failed_outcome}
+                -- A text with usage was paid for: it is judged, and not asked for again.
+                WHEN state IN ('failed', 'cancelled') AND has_text AND usage IS NOT NULL AND failed_outcome <> 'refused'
+                    THEN 'unfinished'
+                WHEN state = 'failed' THEN failed_outcome
                 WHEN state = 'cancelled' THEN 'canceled'
                 WHEN refusal IS NOT NULL THEN 'refused'
                 WHEN state IN ('queued', 'in_progress') AND has_text THEN 'unfinished'
@@ -149,9 +152,9 @@ classified AS (
             WHEN status_code = 0 OR status_code IN (408, 409, 429) OR status_code >= 500 THEN 'transient'
             WHEN status_code BETWEEN 400 AND 499 THEN 'permanent'
             WHEN has_response THEN 'unknown'
-            ELSE {failed_outcome}
+            ELSE failed_outcome
         END AS outcome
-    FROM (SELECT *, trim(coalesce(answer, '')) <> '' AS has_text FROM answered)
+    FROM (SELECT *, trim(coalesce(answer, '')) <> '' AS has_text, {failed_outcome} AS failed_outcome FROM answered)
 ),
 understood AS (
     SELECT
@@ -224,7 +227,7 @@ SELECT
     END AS error_type,
     CASE
         WHEN outcome = 'unfinished'
-            THEN concat('the model stopped in the middle of its turn (', body.incomplete_details.reason, ')')
+            THEN concat('the model stopped in the middle of its turn (', coalesce(body.incomplete_details.reason, state), ')')
         WHEN outcome = 'unknown' THEN coalesce('not understood: ' || strange, said, concat('an error with the code `', error_code, '`'))
         WHEN status_code = 0 THEN coalesce(said, 'the request was never answered (status 0)')
         ELSE coalesce(refusal, said)
@@ -242,7 +245,7 @@ SELECT
     strange IS NULL AS cost_known,
     reported_usd,
     CASE
-        WHEN outcome = 'unfinished' THEN coalesce(strange, concat('a turn that ended as `', body.incomplete_details.reason, '`'))
+        WHEN outcome = 'unfinished' THEN coalesce(strange, concat('a turn that ended as `', coalesce(body.incomplete_details.reason, state), '`'))
         WHEN outcome = 'unknown' THEN coalesce(strange, concat('an error with the code `', left(error_code, 100), '`'))
         ELSE strange
     END AS oddity,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx2
+import orjson
 
 from batchpipe.emulator import Emulator
 from batchpipe.providers import BatchState, Message, Provider, RungSettings, Shipment, get_provider_module
@@ -29,7 +30,8 @@ class Spoken:
 
     `late_codes`: the kind of late refusal that each code of a failed batch is; empty where batches cannot fail late.
     `too_many`: the kind of refusal that a create with the status 429 is. `strange_end`: what a request is whose end is
-    not known: an answer where its text is there.
+    not known: an answer where its text is there. `odd_lines` are edits of results, and `odd_replies` changes of a
+    realtime reply, each of which leaves a whole answer, which was paid for, beside a status that says something else.
     """
 
     protocol: str
@@ -39,14 +41,31 @@ class Spoken:
     late_codes: Mapping[str, str] = field(default_factory=dict)
     too_many: str = "rate_limit"
     strange_end: str = "unknown"
+    odd_lines: Sequence[tuple[str, str]] = ()
+    odd_replies: Sequence[Mapping[str, Any]] = ()
 
     @property
     def name(self) -> str:
         return self.protocol if self.endpoint is None else f"{self.protocol} {self.endpoint}"
 
 
+OPENAI_STATUSES = tuple(('"status_code":200', f'"status_code":{each}') for each in ("0", "203", "302", "500", "null"))
+RESPONSE_STATES = ("failed", "cancelled", "queued", "in_progress", "brand_new")
+GEMINI_ENDS = ('"OTHER"', '"IMAGE_OTHER"', '"MALFORMED_RESPONSE"', '"BRAND_NEW"', "null")
+
 PROTOCOLS = (
-    Spoken(protocol="anthropic", model="claude-haiku-4-5"),
+    Spoken(
+        protocol="anthropic",
+        model="claude-haiku-4-5",
+        odd_lines=(
+            *(('"type":"succeeded"', f'"type":{each}') for each in ('"errored"', '"expired"', '"brand_new"', "null")),
+            *(
+                ('"stop_reason":"end_turn"', f'"stop_reason":{each}')
+                for each in ('"brand_new"', '"pause_turn"', "null")
+            ),
+        ),
+        odd_replies=tuple({"stop_reason": each} for each in ("brand_new", "pause_turn", None)),
+    ),
     Spoken(
         protocol="openai",
         model="gpt-6-luna",
@@ -56,8 +75,20 @@ PROTOCOLS = (
             "billing_hard_limit_reached": "account",
             "never_heard_of": "invalid",
         },
+        odd_lines=(
+            *OPENAI_STATUSES,
+            *(('"status":"completed","background"', f'"status":"{each}","background"') for each in RESPONSE_STATES),
+        ),
+        odd_replies=tuple({"status": each} for each in RESPONSE_STATES),
     ),
-    Spoken(protocol="openai", model="gpt-5.4", endpoint="/v1/chat/completions", strange_end="answered"),
+    Spoken(
+        protocol="openai",
+        model="gpt-5.4",
+        endpoint="/v1/chat/completions",
+        strange_end="answered",
+        odd_lines=(*OPENAI_STATUSES, ('"finish_reason":"stop"', '"finish_reason":"brand_new"')),
+        odd_replies=tuple({"choices.*.finish_reason": each} for each in ("brand_new", None)),
+    ),
     Spoken(
         protocol="gemini",
         model="gemini-3.8-flash",
@@ -68,6 +99,8 @@ PROTOCOLS = (
             "NOT_FOUND": "not_found",
         },
         too_many="queue_full",
+        odd_lines=tuple(('"finishReason":"STOP"', f'"finishReason":{each}') for each in GEMINI_ENDS),
+        odd_replies=tuple({"candidates.*.finishReason": orjson.loads(each)} for each in GEMINI_ENDS),
     ),
 )
 

@@ -217,6 +217,29 @@ def test_results_are_whole_or_not_there(desk: Desk, tmp_path: Path) -> None:
     assert len(desk.read(path)) == 4
 
 
+def test_a_paid_answer_with_an_odd_status_is_judged(desk: Desk, tmp_path: Path) -> None:
+    """The text of each was paid for: it is there to be judged, and is not asked for again for nothing."""
+    batch_id = ended_batch(desk, 2)
+    judged = []
+    for number, edit in enumerate(desk.spoken.odd_lines):
+        desk.faults({"call": "results", "fault": "results_edited", "edits": [edit]})
+        path = tmp_path / f"{number}.jsonl"
+        desk.provider.collect(batch_id, path)
+        assert edit[1].encode() in path.read_bytes()
+        judged += [(edit, line) for line in desk.read(path).values()]
+    for changes in desk.spoken.odd_replies:
+        desk.faults({"call": "message", "fault": "changed", "changes": changes})
+        path = tmp_path / "reply.jsonl"
+        path.write_bytes(make(desk, "message").line)
+        judged += [(changes, line) for line in desk.read(path).values()]
+    assert judged
+    for odd, line in judged:
+        assert line["outcome"] in ("answered", "unfinished"), odd
+        assert line["billed"], odd
+        assert line["answer"].startswith("{"), odd
+        assert line["output_tokens"] > 0, odd
+
+
 def test_damaged_lines_are_told_and_raise_nothing(desk: Desk) -> None:
     batch_id = ended_batch(desk, 6)
     for fault in ("bad_json_line", "foreign_line", "doubled_line", "blank_line", "missing_line"):

@@ -117,7 +117,8 @@ FINISHES = {
     "SPII": "refused",
     "PROHIBITED_CONTENT": "refused",
     "MALFORMED_FUNCTION_CALL": "answered",
-    "OTHER": "transient",
+    "OTHER": "unfinished",
+    "IMAGE_OTHER": "unfinished",
 }
 
 
@@ -125,7 +126,8 @@ def test_reasons_to_finish(tmp_path: Path) -> None:
     rows = read(tmp_path, *(answered({"text": "half"}, finish=each) for each in FINISHES))
     assert [row["outcome"] for row in rows] == list(FINISHES.values())
     assert [row["stop_reason"] for row in rows] == list(FINISHES)
-    assert all(row["billed"] and row["cost_known"] and row["oddity"] is None for row in rows)
+    assert all(row["billed"] and row["cost_known"] and row["answer"] == "half" for row in rows)
+    assert [row["stop_reason"] for row in rows if row["oddity"] is not None] == ["OTHER", "IMAGE_OTHER"]
     assert {row["error_type"] for row in rows if row["outcome"] == "refused"} == {
         each for each, outcome in FINISHES.items() if outcome == "refused"
     }
@@ -141,12 +143,14 @@ def test_responses_without_an_answer(tmp_path: Path) -> None:
         answered({"text": ""}, usage=prompt),
         answered(finish="MAX_TOKENS", usage={**prompt, "thoughtsTokenCount": 9, "totalTokenCount": 16}),
         answered({"inlineData": {"mimeType": "image/png", "data": ""}}),
+        answered(finish="OTHER", usage=prompt),
     )
-    assert [row["outcome"] for row in rows] == ["refused", "transient", "transient", "truncated", "unknown"]
-    assert [row["input_tokens"] for row in rows] == [7, 7, 7, 7, 100]
+    outcomes = ["refused", "transient", "transient", "truncated", "unknown", "transient"]
+    assert [row["outcome"] for row in rows] == outcomes
+    assert [row["input_tokens"] for row in rows] == [7, 7, 7, 7, 100, 7]
     assert rows[0]["error_type"] == "PROHIBITED_CONTENT"
     assert rows[3]["output_tokens"] == rows[3]["thinking_tokens"] == 9
-    assert [row["cost_known"] for row in rows] == [True, True, True, True, False]
+    assert [row["cost_known"] for row in rows] == [True, True, True, True, False, True]
 
 
 ERRORS: list[tuple[dict[str, Any], str]] = [

@@ -121,3 +121,19 @@ def test_a_forced_function_call_a_refusal_and_a_batch_that_is_refused_late(proje
     assert (result.rows["accepted"], result.rows["failed"]) == (5, 1)
     (error,) = project.sql("SELECT error FROM ledger.row_state WHERE state = 'failed'")[0]
     assert "blocked" in error
+
+
+def test_a_text_that_ends_for_another_reason_is_judged_and_not_bought_again(project: Project) -> None:
+    """Each was paid for. A valid answer counts; of a plain text nobody knows whether it is whole: once more."""
+    project.rows(numbered(3))
+    project.faults(
+        {"calls": [{"call": "results", "fault": "results_edited", "edits": [['"STOP"', '"OTHER"']], "times": 9}]}
+    )
+    project.pipeline(LADDER)
+    result = project.run()
+    assert (result.rows["accepted"], result.batches, set(paid_by_row(project).values())) == (3, 1, {1})
+    assert any("a text that ended with the finishReason `OTHER`" in each for each in project.said)
+    fields = LADDER[LADDER.index("[output.fields.label]") : LADDER.index("[[models]]")]
+    project.pipeline(LADDER.replace(fields, '[output]\nformat = "text"\n\n'), "words")
+    result = project.run("words")
+    assert (result.rows["failed"], result.batches) == (3, 2)
