@@ -14,7 +14,7 @@ from typing import Any
 
 from batchpipe.decide.waits import LOOKS, UNREADABLE_WAITS, clock_offset, lasts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
-from batchpipe.engine.exchange.records import label_of, refusal, submitted_batch_data
+from batchpipe.engine.exchange.records import is_label_of, refusal, submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, open_batches
 from batchpipe.engine.waits.accounts import Intent, NamedAccounts, read_intents, read_named_accounts
@@ -61,7 +61,7 @@ class Orphan:
     def is_named_by(self, state: BatchState) -> bool:
         """Return whether `state` bears the label of this chunk, or names its input."""
         of_input = self.input_id is not None and state.input_id == self.input_id
-        return state.label == label_of(self.chunk.chunk_id) or of_input
+        return of_input or is_label_of(self.chunk.chunk_id, state.label)
 
     def fits(self, state: BatchState) -> bool:
         """Return whether `state` has this chunk's size, and was made while the submit may have been under way."""
@@ -182,12 +182,14 @@ class Reconciler:
         ours, questions = self._of_this_account(provider, orphans, listed, named)
         unknown = [each for each in listed.states if each.batch_id not in decided]
         open_sizes = {size for batch_id, size in presumed if batch_id not in decided}
-        if labelled:
-            findings = self._named_findings(ours, listed, now)
-        else:
-            findings = self._findings(ours, unknown, taken, open_sizes if listed.whole else None, now)
+        findings = _named_findings(ours, listed) if labelled else []
+        if labelled:  # a list may leave out what tells a batch from others: then it is looked for as without labels
+            adopted = {chunk.chunk_id for chunk, _, _ in findings}
+            ours = [each for each in ours if each.chunk.chunk_id not in adopted]
+            unknown = [each for each in unknown if each.label is None and each.input_id is None]
+        findings += self._findings(ours, unknown, taken, open_sizes if listed.whole else None, now)
         self._record(findings, now)
-        questions |= {} if labelled else self._ask_about_gone(ours, unknown)
+        questions |= self._ask_about_gone(ours, unknown)
         unlisted = SearchResult()
         if not listed.whole:
             settled = {chunk.chunk_id for chunk, _, _ in findings}
@@ -272,23 +274,6 @@ class Reconciler:
                 findings.append((chunk, "chunk_not_found", {"listed": len(unknown)}))
         return findings
 
-    def _named_findings(self, orphans: Sequence[Orphan], listed: BatchList, now: datetime) -> list[Finding]:
-        """Return the events to record where a batch bears its chunk's label: the label decides at once, and alone.
-
-        That there is none is believed only of a whole list, after the wait, and when it was seen several times.
-        Writes `ledger.events`.
-        """
-        findings: list[Finding] = []
-        for orphan in orphans:
-            chunk = orphan.chunk
-            assert chunk.unknown_at is not None
-            own = next((each for each in listed.states if orphan.is_named_by(each)), None)
-            if own is not None:
-                findings.append((chunk, "chunk_adopted", submitted_batch_data(own)))
-            elif listed.whole and self._is_missing(chunk, now):
-                findings.append((chunk, "chunk_not_found", {"listed": len(listed.states)}))
-        return findings
-
     def _is_missing(self, chunk: OpenBatch, now: datetime) -> bool:
         """Return whether a chunk's batch was missing in the whole list often and long enough to be believed.
 
@@ -341,6 +326,16 @@ def _orphan(chunk: OpenBatch, intent: Intent, offset_seconds: float | None, inpu
     latest = chunk.unknown_at + timedelta(seconds=SUBMIT_TIMEOUT_SECONDS) + SKEW
     first = chunk.prepared_at - SKEW + ahead
     return Orphan(chunk=chunk, intent=intent, first=first, last=latest + ahead, input_id=input_id)
+
+
+def _named_findings(orphans: Sequence[Orphan], listed: BatchList) -> list[Finding]:
+    """Return the events to record where a batch bears its chunk's label: the label decides at once, and alone."""
+    findings: list[Finding] = []
+    for orphan in orphans:
+        own = next((each for each in listed.states if orphan.is_named_by(each)), None)
+        if own is not None:
+            findings.append((orphan.chunk, "chunk_adopted", submitted_batch_data(own)))
+    return findings
 
 
 def _all_named(orphans: Sequence[Orphan], states: Sequence[BatchState]) -> bool:

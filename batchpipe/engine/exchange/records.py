@@ -10,10 +10,22 @@ from batchpipe.providers import BatchState, RefusedError
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
+# A label has the time of the chunk in its first 23 characters, and 6 digits that were drawn by chance in the next 10.
+_LEAST_LABEL = 33
+
 
 def label_of(chunk_id: str) -> str:
     """Return the label that a provider keeps with the batch of a chunk."""
     return f"batchpipe-{chunk_id}"
+
+
+def is_label_of(chunk_id: str, found: str | None) -> bool:
+    """Return whether a label that a provider shows is that of a chunk, if in other case or cut at its end.
+
+    What is left of it has to have some of the characters that were drawn by chance.
+    """
+    shown = (found or "").strip().lower()
+    return len(shown) >= _LEAST_LABEL and label_of(chunk_id).lower().startswith(shown)
 
 
 def submitted_batch_data(state: BatchState) -> dict[str, Any]:

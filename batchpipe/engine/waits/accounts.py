@@ -36,11 +36,15 @@ class Intent:
         return f"the key {self.key_hash} at {self.base_url}"
 
     def is_account_of(self, other: Intent) -> bool:
-        """Return whether both are one account: as replies named it, or by key and base URL where none did."""
+        """Return whether both are one account: as replies named it, or by key and base URL where they did not.
+
+        A list is that of a workspace, of which an organisation has several: its name alone is not enough.
+        """
         pairs = [(self.organization, other.organization), (self.workspace, other.workspace)]
-        known = [(mine, theirs) for mine, theirs in pairs if mine is not None and theirs is not None]
-        if known:
-            return all(mine == theirs for mine, theirs in known)
+        if any(mine != theirs for mine, theirs in pairs if mine is not None and theirs is not None):
+            return False
+        if self.workspace is not None and other.workspace is not None:
+            return True
         return (self.base_url, self.key_hash) == (other.base_url, other.key_hash)
 
 
