@@ -115,3 +115,10 @@ def test_a_batch_lives_two_days_at_most_and_is_overdue_a_day_later() -> None:
 def test_the_offset_of_a_clock_is_taken_in_the_middle_of_the_call() -> None:
     assert clock_offset(NOON, NOON + timedelta(seconds=4), NOON + HOUR) == 3598.0
     assert clock_offset(NOON, NOON, None) is None
+
+
+@pytest.mark.parametrize(
+    ("thousandths", "seconds"), [("1500", 1.5), ("0", 0.0), ("99999999999", 3600.0), ("-1", 7.0), ("soon", 7.0)]
+)
+def test_thousandths_of_a_second_count_before_seconds(thousandths: str, seconds: float) -> None:
+    assert values.retry_after_seconds({"retry-after-ms": thousandths, "retry-after": "7"}) == seconds

@@ -32,8 +32,10 @@ from batchpipe.providers.anthropic import failures, realtime
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
 from batchpipe.providers.shared import download, values
+from batchpipe.providers.shared.bounds import bound
 from batchpipe.providers.shared.http import CONNECT_SECONDS, NotUnderstoodError, parsed, trusted_authorities
 from batchpipe.providers.shared.listing import Page, page_by_last_id, read_list
+from batchpipe.providers.shared.streams import lines_of
 
 if TYPE_CHECKING:
     import anthropic
@@ -156,7 +158,7 @@ class Calls(Rules):
     def _streamed_message(self, response: httpx2.Response) -> bytes:
         """Return the message that a stream makes. Raises UnavailableError."""
         try:
-            return realtime.message_of(response.iter_lines())
+            return realtime.message_of(lines_of(response))
         except UnavailableError as error:
             raise UnavailableError(self._redact(str(error)), status=error.status) from None
 
@@ -256,6 +258,7 @@ class Calls(Rules):
                 limits=httpx2.Limits(max_keepalive_connections=0),
                 verify=trusted_authorities(),
                 transport=self._transport,
+                event_hooks={"response": [bound]},
             ),
         )
 

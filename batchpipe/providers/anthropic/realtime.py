@@ -9,7 +9,7 @@ import orjson
 
 from batchpipe.providers import RateRoom, UnavailableError
 from batchpipe.providers.shared import values
-from batchpipe.providers.shared.streams import events
+from batchpipe.providers.shared.streams import dumped, events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between. The SDK refuses
 # plain calls of 21,334 tokens and more (10 minutes at 128,000 tokens an hour); inspect-ai streams from here on.
@@ -57,7 +57,7 @@ def message_of(lines: Iterable[str]) -> bytes:
             message["usage"] = {**(message.get("usage") or {}), **(event.get("usage") or {})}
         elif kind == "message_stop" and message is not None:
             message["content"] = [_whole(blocks[place], inputs.get(place, [])) for place in sorted(blocks)]
-            return orjson.dumps(message)
+            return dumped(message)
     raise UnavailableError("the stream of the answer broke off")
 
 

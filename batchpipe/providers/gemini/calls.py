@@ -35,6 +35,7 @@ from batchpipe.providers.gemini.states import BATCH, FILE, batch_state, results_
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
 from batchpipe.providers.shared.listing import NO_PAGE, Page, read_list, states_of
+from batchpipe.providers.shared.streams import lines_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -250,7 +251,7 @@ class Calls(Rules):
         import httpx2
 
         try:
-            return realtime.response_of(response.iter_lines())
+            return realtime.response_of(lines_of(response))
         except UnavailableError as error:
             raise UnavailableError(self._client.redact(str(error)), status=error.status) from None
         except (httpx2.HTTPError, httpx2.StreamError, ValueError) as error:

@@ -9,6 +9,7 @@ import orjson
 
 from batchpipe.providers import UnavailableError
 from batchpipe.providers.shared import values
+from batchpipe.providers.shared.mending import written
 from batchpipe.providers.shared.streams import events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between, and Gemini 4
@@ -36,7 +37,7 @@ def response_of(lines: Iterable[str]) -> bytes:
     whole: dict[str, Any] = {}
     candidate: dict[str, Any] = {}
     parts: list[Any] = []
-    for event in events(lines):
+    for event in events(lines, exact=True):
         if isinstance(event.get("error"), dict):
             raise _error(event["error"], begun=bool(whole or candidate))
         whole.update({name: each for name, each in event.items() if name != "candidates"})
@@ -45,20 +46,32 @@ def response_of(lines: Iterable[str]) -> bytes:
         if isinstance(piece, dict):
             content = piece.get("content")
             found = content.get("parts") if isinstance(content, dict) else None
-            parts += found if isinstance(found, list) else []
+            for part in found if isinstance(found, list) else ():
+                _add(parts, part)
             candidate.update({name: each for name, each in piece.items() if name in _AT_THE_END})
             candidate["content"] = {"role": "model", "parts": parts}
     blocked = isinstance(whole.get("promptFeedback"), dict) and not candidate
     if not blocked and "finishReason" not in candidate:
         raise UnavailableError("the stream of the answer broke off")
-    return orjson.dumps({**({"candidates": [candidate]} if candidate else {}), **whole})
+    return written({**({"candidates": [candidate]} if candidate else {}), **whole})
+
+
+def _add(parts: list[Any], part: Any) -> None:
+    """Add a part of the content; a text goes on with the one before it, as both halves of a character may have to."""
+    before = parts[-1] if parts else None
+    if isinstance(before, dict) and isinstance(part, dict) and isinstance(part.get("text"), str):
+        text = before.get("text")
+        if isinstance(text, str) and {**before, "text": ""} == {**part, "text": ""}:
+            before["text"] = text + part["text"]
+            return
+    parts.append(part)
 
 
 def _error(error: Mapping[str, Any], *, begun: bool) -> UnavailableError:
     """Return the error that a stream holds. Once the answer had begun it may have been paid for."""
-    code = error.get("code")
+    code = int(error["code"]) if str(error.get("code")).isdecimal() else None
     message = values.plain(f"{error.get('status') or code}: {error.get('message') or 'in the stream of the answer'}")
-    known = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
+    known = code is not None and 400 <= code < 600
     return UnavailableError(message, status=code if known and not begun else None)
 
 

@@ -9,10 +9,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError
-from batchpipe.providers.shared.http import Client
+from batchpipe.providers.shared.http import Client, json_of
 
 _OPEN = ("queued", "in_progress")
 _FIRST_PAUSE_SECONDS = 1.0
@@ -53,8 +51,8 @@ def window_seconds(window: str) -> float:
 
 def _body(content: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+        found = json_of(content)
+    except ValueError as error:
         raise UnavailableError("the answer is not JSON") from error
     if not isinstance(found, dict) or not isinstance(found.get("id"), str):
         raise UnavailableError("the answer is no response with an id")

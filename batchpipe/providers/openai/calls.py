@@ -31,6 +31,7 @@ from batchpipe.providers.openai.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
 from batchpipe.providers.shared.listing import Page, page_by_last_id, read_list
+from batchpipe.providers.shared.streams import lines_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -205,7 +206,7 @@ class Calls(Rules):
         """Return the body that a stream makes. Raises UnavailableError."""
         with self._client.translated():
             try:
-                return realtime.body_of(self.endpoint, response.iter_lines())
+                return realtime.body_of(self.endpoint, lines_of(response))
             except UnavailableError as error:
                 raise UnavailableError(self._client.redact(str(error)), status=error.status) from None
 

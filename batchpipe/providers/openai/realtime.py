@@ -11,7 +11,7 @@ import orjson
 from batchpipe.providers import RateRoom, UnavailableError
 from batchpipe.providers.openai.encoding import CHAT, Endpoint
 from batchpipe.providers.shared import values
-from batchpipe.providers.shared.streams import events
+from batchpipe.providers.shared.streams import dumped, events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between.
 STREAMED_FROM_TOKENS = 8_192
@@ -48,10 +48,10 @@ def body_of(endpoint: Endpoint, lines: Iterable[str]) -> bytes:
 def _response_body(lines: Iterable[str]) -> bytes:
     """Return the whole response, which the last event of the stream holds."""
     begun = False
-    for event in events(lines):
+    for event in events(lines, pieces=False):
         kind = event.get("type")
         if kind in _FINAL and isinstance(event.get("response"), dict):
-            return orjson.dumps(event["response"])
+            return dumped(event["response"])
         if kind == "error" or "error" in event:
             raise _error(event.get("error") or event, begun=begun)
         begun = True
@@ -85,7 +85,7 @@ def _chat_body(lines: Iterable[str]) -> bytes:
     if calls:
         message["tool_calls"] = [calls[place] for place in sorted(calls)]
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
-    return orjson.dumps({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+    return dumped({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
 def _add_call(calls: dict[int, dict[str, Any]], delta: Any) -> None:

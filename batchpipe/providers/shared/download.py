@@ -15,6 +15,7 @@ from batchpipe.providers import NotSentError, RefusedError, UnavailableError
 if TYPE_CHECKING:
     import httpx2
 
+# What a download asks for, and no other call.
 ENCODINGS = "gzip"
 _CHUNK_BYTES = 65_536
 _HEAD_BYTES = 65_536

@@ -19,6 +19,7 @@ import orjson
 
 from batchpipe.common.secrets import redacted
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
+from batchpipe.providers.shared.bounds import bound
 from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -86,11 +87,16 @@ def never_sent(error: BaseException | None) -> bool:
     )
 
 
+def json_of(content: bytes) -> Any:
+    """Return the JSON of a body, before which a byte order mark may stand. Raises ValueError for anything else."""
+    return orjson.loads(content.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\x00"))
+
+
 def parsed(response: httpx2.Response) -> Any:
     """Return the JSON of a response. Raises NotUnderstoodError for anything else."""
     try:
-        return orjson.loads(response.content)
-    except orjson.JSONDecodeError as error:
+        return json_of(response.content)
+    except ValueError as error:
         shown = plain(response.content[:_SHOWN_BYTES].decode("utf-8", "replace"), 100)
         raise NotUnderstoodError(f"the answer is not JSON: {shown!r}") from error
 
@@ -197,6 +203,7 @@ class Client:
                     limits=httpx2.Limits(max_keepalive_connections=0, max_connections=None),
                     verify=trusted_authorities(),
                     transport=self._transport,
+                    event_hooks={"response": [bound]},
                 )
             return self._made
 
@@ -284,8 +291,8 @@ class Client:
 
     def _body(self, response: httpx2.Response) -> ErrorBody | None:
         try:
-            found: Any = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
+            found = json_of(response.content)
+        except ValueError:
             found = None
         return self._errors.read(response.status_code, found)
 

@@ -16,6 +16,7 @@ import orjson
 DAMAGED = "batchpipe_damaged"  # the key of a written line that holds the text of a line which is no JSON
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BYTE_ORDER_MARK = "\ufeff"
 # A raw line break inside a text breaks its line in two or more. So many pieces are put together again at most.
 _MOST_PIECES = 1_000
@@ -85,6 +86,21 @@ def _objects(text: str) -> list[dict[str, Any]] | None:
     return found or None
 
 
+def read_object(text: str, *, exact: bool) -> dict[str, Any] | None:
+    """Return the JSON object that `text` is, as tolerantly as the lines of a file are read; None where it is none.
+
+    With `exact` each number is a text, which `written` writes as it was.
+    """
+    if exact:
+        found = _objects(text)
+        return found[0] if found is not None and len(found) == 1 else None
+    try:
+        value = json.loads(text.strip(_BLANK), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 class _Number(str):
     """A number as the text that it was written as."""
 
@@ -104,7 +120,13 @@ def written(value: Any) -> bytes:
     """Return `value` as a line of JSON, with its numbers as they were."""
     parts: list[str] = []
     _write(value, parts.append)
-    return (_SURROGATE.sub("\ufffd", "".join(parts)) + "\n").encode()
+    whole = _PAIR.sub(_joined, "".join(parts))
+    return (_SURROGATE.sub("\ufffd", whole) + "\n").encode()
+
+
+def _joined(pair: re.Match[str]) -> str:
+    """Return the character that both halves of a pair are."""
+    return pair[0].encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _write(value: Any, write: Callable[[str], object]) -> None:

@@ -17,6 +17,7 @@ _MOST_REQUESTS = 1_000_000_000
 _MOST_KINDS = 20
 _LONGEST_HEADER = 200
 _LONGEST_WAIT_SECONDS = 3600.0
+_WHOLE = re.compile(r"[0-9]{1,12}")
 _BATCH_ID = re.compile(r"[!-~]{1,200}")
 
 
@@ -77,8 +78,11 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of the header `retry-after`, an hour at most; None without a usable one.
 
     It has seconds or an HTTP date (RFC 9110, 10.2.3). A date counts from the date of the reply, which is by the same
-    clock.
+    clock. Some providers give thousandths of a second beside it, in `retry-after-ms`, which count before it.
     """
+    thousandths = headers.get("retry-after-ms", "")
+    if _WHOLE.fullmatch(thousandths):
+        return min(int(thousandths) / 1_000, _LONGEST_WAIT_SECONDS)
     value = headers.get("retry-after")
     if value is None:
         return None

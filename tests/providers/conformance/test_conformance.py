@@ -220,7 +220,7 @@ def test_results_are_whole_or_not_there(desk: Desk, tmp_path: Path) -> None:
 def test_a_paid_answer_with_an_odd_status_is_judged(desk: Desk, tmp_path: Path) -> None:
     """The text of each was paid for: it is there to be judged, and is not asked for again for nothing."""
     batch_id = ended_batch(desk, 2)
-    judged = []
+    judged: list[tuple[Any, dict[str, Any]]] = []
     for number, edit in enumerate(desk.spoken.odd_lines):
         desk.faults({"call": "results", "fault": "results_edited", "edits": [edit]})
         path = tmp_path / f"{number}.jsonl"

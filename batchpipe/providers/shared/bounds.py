@@ -1,0 +1,59 @@
+"""Bounds on a reply: a body that has no end, or comes a byte at a time, ends as a broken one.
+
+A hook of the HTTP client puts them on each reply, so that they hold for calls through an SDK too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from batchpipe.providers.shared.download import ENCODINGS
+
+if TYPE_CHECKING:
+    import httpx2
+
+# The words of an error fit into so many bytes, and come within so long. What is more is left unread.
+ERROR_BYTES, ERROR_SECONDS = 1_000_000, 30.0
+# Any reply but a download is smaller: the longest answer has some megabytes, a page of a list less.
+REPLY_BYTES = 256_000_000
+# How long a body may take once it has begun: a streamed answer of 128,000 tokens takes an hour, a file the most.
+REPLY_SECONDS, STREAM_SECONDS, FILE_SECONDS = 600.0, 7_200.0, 21_600.0
+
+
+def bound(response: httpx2.Response) -> None:
+    """Put an end to the body of a reply, by its bytes and by the clock; a download is bound by the clock alone."""
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        """The bytes of a body within their bounds."""
+
+        def __init__(self, inner: httpx2.SyncByteStream, most_bytes: float, seconds: float, *, cut: bool) -> None:
+            self.inner, self.most_bytes, self.seconds, self.cut = inner, most_bytes, seconds, cut
+
+        def __iter__(self) -> Iterator[bytes]:
+            end, left = time.monotonic() + self.seconds, self.most_bytes
+            for chunk in self.inner:
+                left -= len(chunk)
+                if left >= 0 and time.monotonic() < end:
+                    yield chunk
+                elif self.cut:
+                    return
+                else:
+                    what = f"is longer than {self.most_bytes:,} bytes" if left < 0 else f"took {self.seconds:,.0f} s"
+                    raise httpx2.ReadError(f"the body of the reply {what}, and was not read to its end")
+
+        def close(self) -> None:
+            self.inner.close()
+
+    stream = response.stream
+    assert isinstance(stream, httpx2.SyncByteStream)
+    kind = response.headers.get("content-type", "").lower()
+    if not response.is_success:
+        response.stream = Bounded(stream, ERROR_BYTES, ERROR_SECONDS, cut=True)
+    elif response.request.headers.get("accept-encoding") == ENCODINGS:
+        response.stream = Bounded(stream, float("inf"), FILE_SECONDS, cut=False)
+    else:
+        seconds = STREAM_SECONDS if kind.startswith("text/event-stream") else REPLY_SECONDS
+        response.stream = Bounded(stream, REPLY_BYTES, seconds, cut=False)
