@@ -19,7 +19,7 @@ from batchpipe.commands.show.html import history_sections
 from batchpipe.commands.show.row_history import RowHistory
 from batchpipe.commands.show.show import read_history, read_stored
 from batchpipe.common.errors import BatchpipeError, UsageError
-from batchpipe.engine.ledger.overview import failed_by_error, failed_rows
+from batchpipe.engine.ledger.overview import Failures, read_failures
 from batchpipe.html.blocks import Block, Cell, Chips, Command, Files, Pager, Search, Section, Sentences, Table, Text
 from batchpipe.html.links import SERVED
 from batchpipe.media.content import SUFFIX
@@ -55,9 +55,14 @@ def rows_sections(site: Site, query: Query) -> Sequence[Section]:
 
 
 def rows_value(site: Site, query: Query) -> dict[str, Any]:
-    """Return what `results NAME --limit N --json` prints."""
+    """Return what `results NAME --limit N --json` prints; for `?state=failed` the failed rows, which have no answer."""
     file = site.file(query.pipeline)
     limit = query.number("limit", ROWS, MOST_ROWS)
+    if query.values.get("state") == "failed":
+        found = _read_failures(site, query, limit)
+        by_error = [{"error": error, "rows": number} for error, number in found.by_error]
+        rows = [{**asdict(each), "key": json.loads(each.key)} for each in found.rows]
+        return {"pipeline": file.pipeline.name, "matching": found.matching, "by_error": by_error, "rows": rows}
     with site.session() as (_, work, session), _in_time(session):
         taken = take_rows(session, file, _filters(file, query, limit))
         return rows_object(file.pipeline.name, work, taken)
@@ -227,27 +232,28 @@ def _link(query: Query, **changes: str | int | None) -> str | None:
     return SERVED.page(query.pipeline, "rows", **values)
 
 
+def _read_failures(site: Site, query: Query, limit: int) -> Failures:
+    names, error = site.file(query.pipeline).pipeline.names, query.values.get("error") or None
+    with site.session() as (_, _, session):
+        return read_failures(session, names, error=error, limit=limit, offset=query.number("offset"))
+
+
 def _failed(site: Site, query: Query) -> Sequence[Section]:
     """Return failed rows, and their errors with the number of rows."""
-    file, error, offset = site.file(query.pipeline), query.values.get("error") or None, query.number("offset")
-    names = file.pipeline.names
-    with site.session() as (_, _, session):
-        errors = failed_by_error(session, names)
-        rows = failed_rows(session, names, error=error, limit=ROWS, offset=offset)
+    found, error, offset = _read_failures(site, query, ROWS), query.values.get("error"), query.number("offset")
     by_error: list[Sequence[Text]] = [
         [Cell(text=each[:SHOWN_ERROR], href=_link(query, error=each, offset=None), strong=each == error), count(number)]
-        for each, number in errors
+        for each, number in found.by_error
     ]
     listed: list[Sequence[Text]] = []
-    for each in rows:
+    for each in found.rows:
         key = json.loads(each.key)
         name = key[0] if len(key) == 1 else json.dumps(key, ensure_ascii=False)
         link, decided = SERVED.row(query.pipeline, key), moment(each.decided_at)
         tried = f"{each.attempts} on rung {each.rung}"
         listed.append([Cell(text=name, href=link), (each.error or "")[:400], each.model or "", tried, decided])
-    whole = sum(number for each, number in errors if error in (None, each))
     before = _link(query, offset=max(offset - ROWS, 0) or None) if offset else None
-    after = _link(query, offset=offset + ROWS) if offset + len(rows) < whole else None
+    after = _link(query, offset=offset + ROWS) if offset + len(listed) < found.matching else None
     all_rows = SERVED.page(query.pipeline, "rows")
     chips = [(Cell(text="all rows", href=all_rows), False)]
     chips.append((Cell(text="failed", href=SERVED.page(query.pipeline, "rows", state="failed")), True))
@@ -260,7 +266,8 @@ def _failed(site: Site, query: Query) -> Sequence[Section]:
         rows=listed,
         empty="No row has failed.",
     )
-    words = f"{count(offset + 1 if rows else 0)} to {count(offset + len(rows))} of {count(whole, 'failed row')}"
+    first, last = offset + 1 if listed else 0, offset + len(listed) if listed else 0
+    words = f"{count(first)} to {count(last)} of {count(found.matching, 'failed row')}"
     errors_table = Table(
         title="errors", header=("error", "rows"), rows=by_error, right=(1,), empty="No row has failed."
     )

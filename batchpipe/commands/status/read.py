@@ -171,12 +171,12 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
 def rows_by_state(session: Session, named: Named) -> dict[str, int]:
     """Return the number of keys in each state of `ROW_STATES`.
 
-    Reads `ledger.decisions`, `ledger.batches`, the valid reviews.
+    Reads `ledger.decisions`, `ledger.requests`, `ledger.batches`, the valid reviews.
     """
     reviewed = standing_reviews(session, named.names)
     statement = query("rows_by_state", pipelines=quote_list(named.names), reviewed=reviewed)
     counts = dict.fromkeys(ROW_STATES, 0)
-    for state, review, number in session.rows(statement, {"pipeline": named.name}):
+    for state, review, number in session.rows(statement):
         counts[state] = counts.get(state, 0) + number
         counts["review"] += number if review else 0
     return counts

@@ -16,6 +16,7 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 MOST_ERRORS = 50
+FIRST_LINE = Sql("left(coalesce(split_part(d.error, chr(10), 1), 'unknown'), 300)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,15 @@ class FailedRow:
     rung: int | None
     attempts: int
     decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """A page of failed rows. `matching` counts all of them; `by_error` has the most frequent errors with their rows."""
+
+    by_error: Sequence[tuple[str, int]]
+    matching: int
+    rows: Sequence[FailedRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,24 +112,22 @@ def spend_by_day(session: Session, names: Sequence[str] | None, since: datetime)
     return [DaySpend(**each) for each in session.dictionaries(statement, {"since": since})]
 
 
-def failed_by_error(session: Session, names: Sequence[str], number: int = MOST_ERRORS) -> list[tuple[str, int]]:
-    """Return the errors of failed rows with the number of rows, the most frequent first.
+def read_failures(
+    session: Session, names: Sequence[str], *, error: str | None = None, limit: int, offset: int = 0
+) -> Failures:
+    """Return failed rows by key, of one error where it is given, and the number of rows of each error.
 
-    Reads `ledger.row_state`.
+    Reads `ledger.decisions`, `ledger.requests`, `ledger.batches`. Writes `work.failures`, `work.failed_page`.
     """
-    return session.rows(query("failed_by_error", pipelines=quote_list(names)), {"count": number})
-
-
-def failed_rows(
-    session: Session, names: Sequence[str], *, error: str | None, limit: int, offset: int = 0
-) -> list[FailedRow]:
-    """Return failed rows by key, of one error where it is given.
-
-    Reads `ledger.row_state`.
-    """
-    values = {"error": error, "count": limit, "offset": offset}
-    rows = session.dictionaries(query("failed_rows", pipelines=quote_list(names)), values)
-    return [FailedRow(**each) for each in rows]
+    pipelines = quote_list(names)
+    session.execute(query("failures", pipelines=pipelines))
+    by_error = session.rows(query("failed_by_error", pipelines=pipelines, error=FIRST_LINE), {"count": MOST_ERRORS})
+    if error is not None:
+        session.execute(query("failures_of_error", pipelines=pipelines, error=FIRST_LINE), {"error": error})
+    matching = session.one(Sql("SELECT count(*) FROM work.failures"))[0]
+    session.execute(query("failed_page", pipelines=pipelines), {"count": limit, "offset": offset})
+    rows = session.dictionaries(query("failed_rows", pipelines=pipelines))
+    return Failures(by_error=by_error, matching=matching, rows=[FailedRow(**each) for each in rows])
 
 
 def newest_batches(session: Session, names: Sequence[str] | None, number: int) -> list[Batch]:

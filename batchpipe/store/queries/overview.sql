@@ -10,22 +10,68 @@ WHERE NOT r.judged_again AND r.recorded_at >= $since AND {chosen}
 GROUP BY ALL
 ORDER BY day, model
 
+-- name: failures
+-- work.failures: One row is a row whose newest decision is that it failed, and of which no request is on its way.
+-- Few rows fail: failed decisions are looked for first, and other decisions and open requests only of their keys. A
+-- renamed pipeline may have a key under both names: the newest decision counts.
+CREATE OR REPLACE TABLE work.failures AS
+SELECT f.key_id, f.seq
+FROM (
+    SELECT key_id, max(seq) AS seq FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'failed'
+    GROUP BY key_id
+) f
+ANTI JOIN (SELECT key_id, seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state <> 'failed') d
+    ON d.key_id = f.key_id AND d.seq > f.seq
+ANTI JOIN (
+    SELECT r.key_id
+    FROM ledger.requests r
+    JOIN ledger.batches b USING (chunk_id)
+    WHERE b.is_open AND r.pipeline IN ({pipelines}) AND r.reason <> 'try'
+) o ON o.key_id = f.key_id
+
 -- name: failed_by_error
 -- The first line of the error: what follows it differs from row to row.
-SELECT left(coalesce(split_part(error, chr(10), 1), 'unknown'), 300) AS error, count(*) AS rows
-FROM ledger.row_state
-WHERE pipeline IN ({pipelines}) AND state = 'failed'
+SELECT {error} AS error, count(*) AS rows
+FROM ledger.decisions d
+SEMI JOIN work.failures f ON f.key_id = d.key_id AND f.seq = d.seq
+WHERE d.pipeline IN ({pipelines}) AND d.state = 'failed'
 GROUP BY ALL
 ORDER BY rows DESC, error
 LIMIT $count
 
--- name: failed_rows
-SELECT key, error, model, rung, attempts, decided_at
-FROM ledger.row_state
-WHERE pipeline IN ({pipelines}) AND state = 'failed' AND key IS NOT NULL
-    AND ($error::VARCHAR IS NULL OR left(coalesce(split_part(error, chr(10), 1), 'unknown'), 300) = $error::VARCHAR)
-ORDER BY key
+-- name: failures_of_error
+DELETE FROM work.failures WHERE key_id NOT IN (
+    SELECT d.key_id
+    FROM ledger.decisions d
+    SEMI JOIN work.failures f ON f.key_id = d.key_id AND f.seq = d.seq
+    WHERE d.pipeline IN ({pipelines}) AND d.state = 'failed' AND {error} = $error
+)
+
+-- name: failed_page
+-- work.failed_page: One row is a failed row of the page that is shown.
+-- The key of every failed row is needed to order them, all else only of those that are shown.
+CREATE OR REPLACE TABLE work.failed_page AS
+SELECT DISTINCT r.key, r.key_id
+FROM ledger.requests r
+SEMI JOIN work.failures f USING (key_id)
+WHERE r.pipeline IN ({pipelines})
+ORDER BY r.key
 LIMIT $count OFFSET $offset
+
+-- name: failed_rows
+SELECT p.key, d.error, m.model, d.rung, d.attempts, d.recorded_at AS decided_at
+FROM work.failed_page p
+JOIN work.failures f USING (key_id)
+JOIN ledger.decisions d ON d.key_id = f.key_id AND d.seq = f.seq
+LEFT JOIN (
+    SELECT key_id, arg_max(model, seq) AS model
+    FROM ledger.requests
+    WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.failed_page) AND reason <> 'try'
+    GROUP BY key_id
+) m ON m.key_id = p.key_id
+WHERE d.pipeline IN ({pipelines})
+ORDER BY p.key
 
 -- name: newest_batches
 SELECT

@@ -5,15 +5,31 @@
 SELECT DISTINCT pipeline FROM ledger.events WHERE NOT contains(pipeline, ':') ORDER BY pipeline
 
 -- name: rows_by_state
--- A renamed pipeline may have a key under both names; the decision under the present name is the newer one.
-SELECT state, coalesce(review, false) AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed})), count(*)
+-- As `ledger.row_state` has it, without its details: a row is pending while a request of it is open, and is else what the
+-- newest decision says. A renamed pipeline may have a key under both names; the newest decision counts.
+WITH sent AS (
+    SELECT r.key_id
+    FROM ledger.requests r
+    JOIN ledger.batches b USING (chunk_id)
+    WHERE b.is_open AND r.pipeline IN ({pipelines}) AND r.reason <> 'try'
+)
+SELECT state, review AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed})), count(*)
 FROM (
-    SELECT key_id, arg_max(state, pipeline = $pipeline) AS state, arg_max(review, pipeline = $pipeline) AS review
-    FROM ledger.row_state
+    SELECT key_id, arg_max(state, seq) AS state, arg_max(review, seq) AS review
+    FROM ledger.decisions
     WHERE pipeline IN ({pipelines})
     GROUP BY key_id
 )
+ANTI JOIN sent USING (key_id)
 GROUP BY ALL
+UNION ALL
+SELECT 'pending', false, count(DISTINCT key_id) FROM sent
+UNION ALL
+SELECT 'new', false, count(DISTINCT key_id)
+FROM ledger.requests
+ANTI JOIN (SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines})) d USING (key_id)
+ANTI JOIN sent USING (key_id)
+WHERE pipeline IN ({pipelines}) AND reason <> 'try'
 
 -- name: last_runs
 SELECT
