@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import gc
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from batchpipe.commands.call.call import Call
 
 COMMAND_LINE = "the command line"
+NO_NUMBER = re.compile(r"Input should be a valid integer.*")  # the words of the library that reads options
 GLOBAL_FLAGS = ("--emulator", "--debug", "--quiet", "-q")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 # Imports and rows make almost no reference cycles. The default thresholds would spend a fifth of a start on them.
@@ -136,11 +139,13 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 def _usage_error(error: TyperException) -> UsageError:
     """Return the parser's error as a UsageError, with the nearest names."""
-    what = error.format_message().replace("\n\t", " ")
+    what = NO_NUMBER.sub("a whole number is wanted", error.format_message().replace("\n\t", " "))
     place = getattr(getattr(error, "ctx", None), "command_path", "batchpipe")
     near = sorted(getattr(error, "possibilities", None) or ())
     if hasattr(error, "possibilities"):
-        what = f"there is no option {getattr(error, 'option_name', '')}"
+        name = str(getattr(error, "option_name", ""))
+        what = f"there is no option {name}"
+        near = near or difflib.get_close_matches(name, (*GLOBAL_FLAGS, *GLOBAL_VALUES), 1)
     elif " Did you mean " in what:
         what, guess = what.split(" Did you mean ", 1)
         near = [each.strip("'?") for each in guess.split(", ")]

@@ -16,8 +16,13 @@ __all__ = ["PROGRAM", "app", "begin", "look", "pages", "parsed", "work"]
 
 @cache
 def _command() -> Callable[..., object]:
-    """Return the parser, which is built once in a process."""
-    return get_command(app)
+    """Return the parser, which is built once in a process. Its help shows no type beside a flag."""
+    command = get_command(app)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        for parameter in each.params:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+    return command
 
 
 def parsed(arguments: Sequence[str]) -> object:

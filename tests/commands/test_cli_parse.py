@@ -77,6 +77,11 @@ def loaded(words: list[str], folder: Path) -> list[str]:
     return found
 
 
+def test_help_shows_no_type_beside_a_flag(typed: CommandLine) -> None:
+    line = next(line for line in typed("run", "--help").out.splitlines() if "--no-wait" in line)
+    assert "bool" not in line
+
+
 @pytest.mark.parametrize("flag", ["--version", "-V"])
 def test_the_version(flag: str, typed: CommandLine) -> None:
     assert typed(flag).out == f"batchpipe {__version__}\n"
@@ -95,7 +100,8 @@ def test_no_command_is_a_mistake(typed: CommandLine) -> None:
         (["stauts"], ["No such command 'stauts'", "Did you mean status"]),
         (["run", "x", "--limti", "3"], ["there is no option --limti", "Did you mean --limit"]),
         (["run", "x", "--limit", "0"], ["--limit", "batchpipe run --help"]),
-        (["run", "x", "--limit", "many"], ["--limit", "integer"]),
+        (["run", "x", "--limit", "many"], ["--limit", "a whole number is wanted"]),
+        (["run", "x", "--emulater"], ["there is no option --emulater", "Did you mean --emulator"]),
         (["run", "x", "-C"], ["-C needs a value"]),
         (["run", "x", "--wait"], ["--wait", "requires an argument"]),
         (["show"], ["Missing argument 'PIPELINE'"]),

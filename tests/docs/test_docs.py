@@ -367,8 +367,10 @@ class TestTheCommand:
             text = (site / name).read_text(encoding="utf-8")
             assert "<script" not in text
             assert re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)"', text) == []
-            for link in re.findall(r'(?:href|src)="(?!https?:|#)([^"#]+)', text):
-                assert ((site / name).parent / link).is_file(), (name, link)
+            for link, place in re.findall(r'(?:href|src)="(?!https?:)([^"#]*)#?([^"]*)', text):
+                target = (site / name).parent / link if link else site / name
+                assert target.is_file(), (name, link)
+                assert not place or f' id="{place}"' in target.read_text(encoding="utf-8"), (name, link, place)
         for name in ("llms.txt", "SKILL.md"):
             text = (site / name).read_text("utf-8")
             assert text == (DOCS / name).read_text("utf-8")

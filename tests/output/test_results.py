@@ -219,6 +219,11 @@ def test_without_results_it_says_how_to_make_them(project: Project) -> None:
     assert "batchpipe run demo" in str(caught.value.hint)
 
 
+def test_a_table_without_rows_says_where_they_are(project: Project) -> None:
+    answered(project)
+    assert "batchpipe status demo" in ask(project, results, "demo", where="false").talk
+
+
 def test_a_foreign_table_of_that_name_is_not_shown(project: Project) -> None:
     project.pipeline()
     with duckdb.connect(str(project.root / "batchpipe.duckdb")) as connection:

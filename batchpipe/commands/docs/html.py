@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def write_site(folder: Path) -> list[Path]:
     return written
 
 
+def anchor(heading: str) -> str:
+    """Return the id of a heading, as links name it: `totals-you-may-publish` for `Totals you may publish`."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -91,5 +97,10 @@ def _body(page: Page, beside: str) -> str:
     """Return the Markdown of a page as HTML: text is escaped, links between pages lead to the HTML files."""
     from markdown_it import MarkdownIt
 
-    rendered = MarkdownIt("commonmark", {"html": False}).enable("table").render(COMMENT.sub("", page.text))
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(COMMENT.sub("", page.text))
+    for opening, title in itertools.pairwise(tokens):
+        if opening.type == "heading_open":
+            opening.attrSet("id", anchor(title.content))
+    rendered = parser.renderer.render(tokens, parser.options, {})
     return LINK.sub(lambda found: f'{found[1]}{beside}{found[2]}.html{found[3] or ""}"', rendered)

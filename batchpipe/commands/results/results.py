@@ -153,6 +153,8 @@ def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, context: Con
         with context.temporary_folder("results-") as folder:
             for block in _csv_blocks(taken, work, folder):
                 call.out(block)
+    if taken.matching == 0:
+        call.say(f"no rows; how the rows stand: {call.suggest(f'status {pipeline}')}")
     if taken.rows < taken.matching:
         call.say(f"{taken.rows:,} of {count(taken.matching, 'row')}; for more: --limit N, for all: --to FILE.csv")
 
