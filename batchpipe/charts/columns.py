@@ -16,7 +16,7 @@ PARTS = ("blue", "purple", "amber", "green", "pink", "grey")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class ChartColumn:
     """A column called `name`; `parts` are the values of its parts, in the order of the chart's `names`."""
 
     name: str
@@ -26,7 +26,7 @@ class Column:
 def columns(
     title: str,
     names: Sequence[str],
-    found: Sequence[Column],
+    found: Sequence[ChartColumn],
     *,
     axis: Callable[[float], str] = plain,
     cell: Callable[[float], str] = plain,
@@ -82,7 +82,7 @@ def _fill(number: int) -> str:
 
 
 def _pile(
-    scale: Scale, column: Column, names: Sequence[str], left: float, width: float, cell: Callable[[float], str]
+    scale: Scale, column: ChartColumn, names: Sequence[str], left: float, width: float, cell: Callable[[float], str]
 ) -> list[str]:
     forms, below = [], 0.0
     for number, part in enumerate(column.parts):

@@ -42,7 +42,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class PictureFrame:
     """The size of the picture, with the room above its axes."""
 
     width: int = WIDTH
@@ -56,12 +56,12 @@ def points(
     *,
     curve: Sequence[tuple[float, float]] = (),
     target: float | None = None,
-    frame: Frame | None = None,
+    frame: PictureFrame | None = None,
     x_text: Callable[[float], str] = dollars,
     y_text: Callable[[float], str] = percent,
 ) -> Chart:
     """Return the chart. `curve` is a line with small dots; `target` is a dashed line at that height."""
-    size = frame or Frame()
+    size = frame or PictureFrame()
     heights = [each for point in found for each in (point.y, point.low, point.high) if each is not None]
     heights += [y for _, y in curve] + ([target] if target is not None else [])
     most = max([point.x for point in found] + [x for x, _ in curve] + [0.0]) or 1.0
@@ -89,7 +89,7 @@ def calibration(title: str, bins: Sequence[tuple[float, float, float, float, int
 
     Each bin has its mean confidence, its share of right answers with the ends of the interval, and its rows.
     """
-    size = Frame(width=420, height=340)
+    size = PictureFrame(width=420, height=340)
     x = within(0.0, 1.0, LEFT, size.width - RIGHT)
     y = within(0.0, 1.0, size.height - BOTTOM, TOP)
     words = Words(title=title, x="confidence", y="right")
@@ -112,7 +112,7 @@ def calibration(title: str, bins: Sequence[tuple[float, float, float, float, int
     )
 
 
-def _heights(values: Sequence[float], size: Frame) -> Scale:
+def _heights(values: Sequence[float], size: PictureFrame) -> Scale:
     """Return the scale of shares: never above 1."""
     scale = linear(values or [0.0, 1.0], size.height - BOTTOM, size.top, ticks=5)
     ticks = [each for each in scale.ticks if -1e-9 <= each <= 1 + 1e-9]
@@ -121,7 +121,7 @@ def _heights(values: Sequence[float], size: Frame) -> Scale:
     return Scale(low=ticks[0], high=ticks[-1], begin=scale.begin, end=scale.end, ticks=ticks)
 
 
-def _head(words: Words, size: Frame) -> list[str]:
+def _head(words: Words, size: PictureFrame) -> list[str]:
     """Return the title and the line below it, where there is room for them."""
     if size.top < 60:
         return []
@@ -130,7 +130,7 @@ def _head(words: Words, size: Frame) -> list[str]:
 
 def _axes(
     words: Words,
-    size: Frame,
+    size: PictureFrame,
     x: Scale,
     y: Scale,
     x_text: Callable[[float], str],
@@ -148,7 +148,7 @@ def _axes(
     return forms
 
 
-def _point(each: Point, x: Scale, y: Scale, size: Frame) -> list[str]:
+def _point(each: Point, x: Scale, y: Scale, size: PictureFrame) -> list[str]:
     across, up = x.at(each.x), y.at(each.y)
     forms = []
     if each.low is not None and each.high is not None:

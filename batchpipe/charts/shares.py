@@ -13,7 +13,7 @@ LEAST = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class BarShare:
     """A part of the whole, with its colour."""
 
     name: str
@@ -21,7 +21,7 @@ class Share:
     colour: str
 
 
-def shares(title: str, found: Sequence[Share]) -> Chart:
+def shares(title: str, found: Sequence[BarShare]) -> Chart:
     """Return the bar; parts of nothing are left out, and small ones stay visible."""
     whole = sum(each.number for each in found)
     there = [each for each in found if each.number > 0]

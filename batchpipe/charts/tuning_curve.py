@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchpipe.charts.chart import Chart
-from batchpipe.charts.points import Frame, Point, Words, points
+from batchpipe.charts.points import PictureFrame, Point, Words, points
 from batchpipe.evaluation.tuning import Tuning
 
-FRAME = Frame(width=760, height=460, top=84)
+FRAME = PictureFrame(width=760, height=460, top=84)
 
 
 def tuning_curve(tuning: Tuning, models: Sequence[str], title: str) -> Chart:

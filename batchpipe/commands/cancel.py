@@ -32,7 +32,7 @@ LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class CancelReply:
     """What the provider said about one batch; `message` has its words where it refused or could not be reached.
     `pipeline` is the name that the ledger has it under: that of the pipeline, or of its evaluation.
 
@@ -56,7 +56,7 @@ class Canceled:
 
     pipeline: str
     newly: bool
-    batches: Sequence[Asked]
+    batches: Sequence[CancelReply]
     unsure: int
     error: ProviderError | None = None
 
@@ -98,7 +98,7 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
     names = _names(file)
     newly = _pause(context, work, file.pipeline.name)
     take_in_where_free(context, work, names)
-    done: dict[str, Asked] = {}
+    done: dict[str, CancelReply] = {}
     error: ProviderError | None = None
     for _ in range(LOOKS):
         batches, answered = _in_flight(context, work, names)
@@ -171,13 +171,13 @@ def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list
     return in_flight, {chunk_id for (chunk_id,) in answered}
 
 
-def _cancel_each(context: Context, work: Work, batches: Sequence[tuple[OpenBatch, Provider]]) -> dict[str, Asked]:
+def _cancel_each(context: Context, work: Work, batches: Sequence[tuple[OpenBatch, Provider]]) -> dict[str, CancelReply]:
     """Ask for the end of each batch. All intents are recorded first; no session is open during a call.
 
     Writes `ledger.events`.
     """
     _record(context, work, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each, _ in batches])
-    done: dict[str, Asked] = {}
+    done: dict[str, CancelReply] = {}
     for each, provider in batches:
         asked = _ask(provider, each)
         kind = "cancel_failed" if asked.outcome == "failed" else "cancel_answered"
@@ -187,7 +187,7 @@ def _cancel_each(context: Context, work: Work, batches: Sequence[tuple[OpenBatch
     return done
 
 
-def _ask(provider: Provider, batch: OpenBatch) -> Asked:
+def _ask(provider: Provider, batch: OpenBatch) -> CancelReply:
     """Ask the provider to cancel one batch, and return the outcome."""
     assert batch.batch_id is not None
     try:
@@ -199,7 +199,7 @@ def _ask(provider: Provider, batch: OpenBatch) -> Asked:
         return _asked(batch, "failed", str(error))
 
 
-def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -> Asked:
+def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -> CancelReply:
     """Return the outcome for a batch that refused to be canceled. A batch that is over refuses: that is no failure."""
     assert batch.batch_id is not None
     place = f" (workspace {batch.workspace or 'unknown'}, made with key {batch.key_hash})"
@@ -213,8 +213,8 @@ def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -
     return _asked(batch, "ended") if ended else _asked(batch, "failed", words)
 
 
-def _asked(batch: OpenBatch, outcome: Outcome, message: str | None = None) -> Asked:
-    return Asked(
+def _asked(batch: OpenBatch, outcome: Outcome, message: str | None = None) -> CancelReply:
+    return CancelReply(
         pipeline=batch.pipeline,
         chunk_id=batch.chunk_id,
         batch_id=batch.batch_id or "",
@@ -234,7 +234,7 @@ def _record(
             add_event(session, batch.pipeline, kind, data, chunk_id=batch.chunk_id)
 
 
-def _failure(name: str, asked: Sequence[Asked]) -> ProviderError | None:
+def _failure(name: str, asked: Sequence[CancelReply]) -> ProviderError | None:
     """Return the error for batches that could not be canceled; None where all were."""
     failed = [each for each in asked if each.outcome == "failed"]
     if not failed:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, safe
 from batchpipe.common.errors import UsageError
-from batchpipe.scaffold import Place, new_pipeline
+from batchpipe.scaffold import RowsPlace, new_pipeline
 
 
 def new(
@@ -40,7 +40,7 @@ def new(
         text=text,
         panel=panel,
         samples=samples,
-        place=Place(typed=source, start=call.start, table=table, own=own),
+        place=RowsPlace(typed=source, start=call.start, table=table, own=own),
     )
     paths = [str(path.relative_to(call.root)) for path in made.paths]
     if call.json:

@@ -11,7 +11,7 @@ from batchpipe.evaluation.statistics import Proportion, proportion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class FinalAnswer:
     """The answer of one rung to one row, after all attempts.
 
     `valid` is False if the model refused or no attempt gave a valid answer. `confidence` is None if the answer has
@@ -27,11 +27,11 @@ class Answer:
 
 
 # One gold row: its answer on each rung of the pipeline, in order; None for a rung whose `when` excludes the row.
-Row = Sequence[Answer | None]
+Row = Sequence[FinalAnswer | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
+class ThresholdLadder:
     """The rungs that are used, numbered from 1 in the pipeline's order, each with its threshold.
 
     `accepts` has one threshold for each rung used: an answer with `confidence >= threshold` is accepted; None accepts
@@ -43,7 +43,7 @@ class Ladder:
     accepts: tuple[float | None, ...]
     for_values: tuple[float | None, ...] | None = None
 
-    def thresholds(self, answer: Answer) -> tuple[float | None, ...]:
+    def thresholds(self, answer: FinalAnswer) -> tuple[float | None, ...]:
         """Return the thresholds that an answer is held against on each rung."""
         return self.for_values if self.for_values is not None and any(answer.has) else self.accepts
 
@@ -65,7 +65,7 @@ class LadderResult:
     `answered` has for each rung of the ladder the number of rows that keep its answer.
     """
 
-    ladder: Ladder
+    ladder: ThresholdLadder
     accuracy: Proportion
     cost_usd: Decimal
     usd_per_1000: Decimal
@@ -75,13 +75,13 @@ class LadderResult:
     review: int
 
 
-def climb(row: Row, ladder: Ladder) -> Climb:
+def climb(row: Row, ladder: ThresholdLadder) -> Climb:
     """Return what `ladder` does with a row.
 
     A row whose answer is invalid or below the threshold goes up to the next rung. If no rung accepts an answer, the
     newest valid one is kept and marked for review.
     """
-    kept: Answer | None = None
+    kept: FinalAnswer | None = None
     standing: int | None = None
     accepted, paid = False, Decimal(0)
     for place, rung in enumerate(ladder.rungs):
@@ -102,7 +102,7 @@ def _accepts(threshold: float | None, confidence: float | None) -> bool:
     return threshold is None or (confidence is not None and confidence >= threshold)
 
 
-def measure(rows: Sequence[Row], ladder: Ladder) -> LadderResult:
+def measure(rows: Sequence[Row], ladder: ThresholdLadder) -> LadderResult:
     """Return the accuracy and cost of `ladder` on all rows. Raises ValueError for no rows."""
     climbs = [climb(row, ladder) for row in rows]
     right = proportion(sum(each.correct for each in climbs), len(climbs))
@@ -120,6 +120,6 @@ def measure(rows: Sequence[Row], ladder: Ladder) -> LadderResult:
     )
 
 
-def single(rung: int) -> Ladder:
+def single(rung: int) -> ThresholdLadder:
     """Return the ladder of this rung alone, which accepts every valid answer."""
-    return Ladder(rungs=(rung,), accepts=(None,))
+    return ThresholdLadder(rungs=(rung,), accepts=(None,))

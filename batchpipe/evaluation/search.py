@@ -9,7 +9,7 @@ from itertools import combinations
 from math import floor, inf, isnan
 from typing import Any
 
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
+from batchpipe.evaluation.ladder_cost import FinalAnswer, Row, ThresholdLadder
 from batchpipe.evaluation.library import numpy
 
 # The most ladders that are tried for one choice of rungs, and the most and fewest thresholds of one rung.
@@ -36,11 +36,11 @@ class TriedLadders:
     hits: Any
     cost: Any
 
-    def ladder(self, index: int) -> Ladder:
+    def ladder(self, index: int) -> ThresholdLadder:
         """Return the ladder at `index` of the arrays."""
         places = numpy().unravel_index(index, self.shape) if self.shape else ()
         chosen = [each[place] for each, place in zip(self.thresholds, places, strict=True)]
-        return Ladder(rungs=self.rungs, accepts=(*chosen, None))
+        return ThresholdLadder(rungs=self.rungs, accepts=(*chosen, None))
 
 
 class AnswerArrays:
@@ -116,13 +116,13 @@ def _promised_values(rows: Sequence[Row]) -> Any:
     return numpy().array(marks, dtype=bool).reshape(len(rows), len(rows[0]), width)
 
 
-def _known(answer: Answer | None) -> float:
+def _known(answer: FinalAnswer | None) -> float:
     if answer is None or answer.confidence is None or isnan(answer.confidence):
         return -inf
     return float(answer.confidence)
 
 
-def _units(answer: Answer) -> float:
+def _units(answer: FinalAnswer) -> float:
     """Return the cost in whole units: their sums are exact in a float, so that ladders of equal cost compare equal."""
     return float(round(answer.cost_usd * UNITS_PER_USD))
 
@@ -186,7 +186,7 @@ def try_all_ladders(answers: AnswerArrays) -> list[TriedLadders]:
     return [try_thresholds(answers, rungs, thresholds) for rungs, thresholds in grid(answers)]
 
 
-def best_of(tried: Sequence[TriedLadders], hits: float) -> Ladder:
+def best_of(tried: Sequence[TriedLadders], hits: float) -> ThresholdLadder:
     """Return the cheapest ladder with at least `hits` right rows; if there is none, the most accurate one."""
     found = [_best(each, hits) for each in tried]
     _, _, place, index = min((*key, place, index) for place, (key, index) in enumerate(found))
@@ -207,7 +207,7 @@ def _best(tried: TriedLadders, hits: float) -> tuple[tuple[float, float], int]:
     return (-float(tried.hits[index]), float(tried.cost[index])), int(index)
 
 
-def frontier(tried: Sequence[TriedLadders]) -> list[Ladder]:
+def frontier(tried: Sequence[TriedLadders]) -> list[ThresholdLadder]:
     """Return the ladders that are more accurate than every cheaper ladder, the cheapest first."""
     np = numpy()
     hits, cost = np.concatenate([each.hits for each in tried]), np.concatenate([each.cost for each in tried])
@@ -221,7 +221,7 @@ def frontier(tried: Sequence[TriedLadders]) -> list[Ladder]:
     return ladders
 
 
-def count_right(answers: AnswerArrays, ladder: Ladder) -> tuple[int, float]:
+def count_right(answers: AnswerArrays, ladder: ThresholdLadder) -> tuple[int, float]:
     """Return how many rows a ladder gets right, and its cost in units."""
     tried = try_thresholds(answers, ladder.rungs, tuple((each,) for each in ladder.accepts[:-1]))
     return int(tried.hits[0]), float(tried.cost[0])

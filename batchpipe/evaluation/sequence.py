@@ -33,7 +33,7 @@ from batchpipe.evaluation.claims import (
     lower_bound,
 )
 from batchpipe.evaluation.guarantee import guarantee
-from batchpipe.evaluation.ladder_cost import Ladder, Row, measure, single
+from batchpipe.evaluation.ladder_cost import Row, ThresholdLadder, measure, single
 from batchpipe.evaluation.library import numpy
 from batchpipe.evaluation.search import AnswerArrays, choices, shortest_between
 from batchpipe.evaluation.tuning import POINTS, RISK, Tuning, cheapest_single, check_gold, curve_on
@@ -63,7 +63,7 @@ class Path:
     `share`: the path's part of the risk.
     """
 
-    ladders: Sequence[Ladder]
+    ladders: Sequence[ThresholdLadder]
     hits: Any
     cost: Any
     answered: Any
@@ -116,17 +116,17 @@ def tune_by_all(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ChosenLadder:
     """The cheapest ladder that passed, else the most careful one; `results` has what is known of each claim."""
 
-    ladder: Ladder
+    ladder: ThresholdLadder
     passed: bool
     results: tuple[ClaimResult, ...]
 
 
 def choose_ladder(
     answers: AnswerArrays, target: float | None, risk: float, values: PromisedValues = NO_VALUES
-) -> Choice:
+) -> ChosenLadder:
     """Test the ladders in their fixed order, and return the cheapest that passes."""
     claims = Claims(answers, target, values)
     start = _start(answers, claims)
@@ -145,7 +145,7 @@ def choose_ladder(
         passed += _passed(sure, [_from(each, SURE_PLACE) for each in paths], claims, risk * SURE_SHARE)
     path, _, place = min(passed, key=lambda each: each[1]) if passed else (start, (0.0, 0.0), 0)
     results = claims.results(path, place, risk, given=bool(passed))
-    return Choice(ladder=path.ladders[place], passed=bool(passed), results=results)
+    return ChosenLadder(ladder=path.ladders[place], passed=bool(passed), results=results)
 
 
 class Claims:
@@ -227,7 +227,7 @@ def path_of(
     keep(rising, answers.newest_correct(rungs), answers.newest_has(rungs))
     two = for_values is not others
     ladders = [
-        Ladder(
+        ThresholdLadder(
             rungs=rungs,
             accepts=(*(other,) * (len(rungs) - 1), None),
             for_values=(*(value,) * (len(rungs) - 1), None) if two else None,

@@ -83,7 +83,7 @@ def share_of(rows: Reviewed, value: str | None, by: Any = None) -> Share:
         if not size:
             continue
         chosen = seen == with_value
-        part = Part.of(truth[chosen], weights[chosen], size, fallback=float(with_value))
+        part = Stratum.of(truth[chosen], weights[chosen], size, fallback=float(with_value))
         point += size / n * part.share
         below += (size / n * part.below) ** 2
         above += (size / n * part.above) ** 2
@@ -106,7 +106,7 @@ def share_of(rows: Reviewed, value: str | None, by: Any = None) -> Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Stratum:
     """The share of true rows in one part of the table, and how far its interval reaches below and above."""
 
     share: float
@@ -114,17 +114,17 @@ class Part:
     above: float
 
     @staticmethod
-    def of(truth: Any, weights: Any, size: int, *, fallback: float) -> Part:
+    def of(truth: Any, weights: Any, size: int, *, fallback: float) -> Stratum:
         """Return the share among `size` rows of which those with `truth` were reviewed; `fallback` where none was."""
         total = float(weights.sum())
         if not total:
-            return Part(share=fallback, below=fallback, above=1 - fallback)
+            return Stratum(share=fallback, below=fallback, above=1 - fallback)
         share = float((weights * truth).sum()) / total
         n = effective(truth, weights, total)
         low, high = jeffreys(share * n, n)
         # The reviewed rows are no part of what is not known.
         rest = sqrt(max(1 - len(truth) / size, 0.0))
-        return Part(share=share, below=(share - low) * rest, above=(high - share) * rest)
+        return Stratum(share=share, below=(share - low) * rest, above=(high - share) * rest)
 
 
 def effective(truth: Any, weights: Any, total: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row, climb, measure
+from batchpipe.evaluation.ladder_cost import FinalAnswer, LadderResult, Row, ThresholdLadder, climb, measure
 
 # The confidence given to an answer that satisfies its rung's `accept`; any other answer has a lower one.
 ACCEPTED = 1.0
@@ -31,7 +31,7 @@ class RungShare:
 
 
 def known_rows(
-    answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], ladder: Ladder, rungs: int
+    answers: Sequence[Mapping[int, FinalAnswer]], masks: Sequence[int], ladder: ThresholdLadder, rungs: int
 ) -> list[Row] | None:
     """Return the rows as `climb` takes them; None if a row would reach a rung whose answer to it is not known.
 
@@ -51,14 +51,14 @@ def known_rows(
     return rows
 
 
-def sub_ladders(answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], rungs: int) -> list[LadderResult]:
+def sub_ladders(answers: Sequence[Mapping[int, FinalAnswer]], masks: Sequence[int], rungs: int) -> list[LadderResult]:
     """Return the results of the ladders of some of the rungs, with each rung's own `accept`.
 
     A ladder is left out if its result is not known for all rows.
     """
     found = []
     for chosen in _choices(rungs):
-        ladder = Ladder(rungs=chosen, accepts=(ACCEPTED,) * len(chosen))
+        ladder = ThresholdLadder(rungs=chosen, accepts=(ACCEPTED,) * len(chosen))
         rows = known_rows(answers, masks, ladder, rungs)
         if rows:
             found.append(measure(rows, ladder))
@@ -71,9 +71,9 @@ def _choices(rungs: int) -> list[tuple[int, ...]]:
     return [chosen for size in sizes for chosen in combinations(every, size)]
 
 
-def rung_shares(answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], rungs: int) -> list[RungShare]:
+def rung_shares(answers: Sequence[Mapping[int, FinalAnswer]], masks: Sequence[int], rungs: int) -> list[RungShare]:
     """Return the part of each rung in the whole ladder; an empty list if the ladder's result is not known."""
-    ladder = Ladder(rungs=tuple(range(1, rungs + 1)), accepts=(ACCEPTED,) * rungs)
+    ladder = ThresholdLadder(rungs=tuple(range(1, rungs + 1)), accepts=(ACCEPTED,) * rungs)
     rows = known_rows(answers, masks, ladder, rungs) or []
     n, hits = dict.fromkeys(ladder.rungs, 0), dict.fromkeys(ladder.rungs, 0)
     cost = dict.fromkeys(ladder.rungs, Decimal(0))

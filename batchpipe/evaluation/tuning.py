@@ -19,7 +19,7 @@ from math import inf, sqrt
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import ClaimResult
-from batchpipe.evaluation.ladder_cost import Ladder, LadderResult, Row, measure, single
+from batchpipe.evaluation.ladder_cost import LadderResult, Row, ThresholdLadder, measure, single
 from batchpipe.evaluation.promise import allowed_wrong, wrong_limit
 from batchpipe.evaluation.search import AnswerArrays, best_of, count_right, frontier, try_all_ladders
 
@@ -64,7 +64,7 @@ class Tuning:
     risk: float
     held_out: bool
     reached: bool
-    ladder: Ladder
+    ladder: ThresholdLadder
     tuned_on: LadderResult
     measured: LadderResult
     promised: float | None
@@ -80,7 +80,7 @@ class Tuning:
 class TestedLadder:
     """A proposed ladder, the most rows of the held-out half that it can get wrong, and its cost on the tuning half."""
 
-    ladder: Ladder
+    ladder: ThresholdLadder
     limit: int
     cost: float
 
@@ -158,7 +158,7 @@ def _test(rows: Sequence[Row], other: int, target: float, risk: float) -> list[T
     proposing, testing = answers.subset(range(first)), answers.subset(range(first, len(rows)))
     tried = try_all_ladders(proposing)
     spread = sqrt(target * (1 - target) * (1 / testing.n + 1 / other))
-    proposals: dict[Ladder, int] = {}
+    proposals: dict[ThresholdLadder, int] = {}
     for margin, parts in MARGINS.items():
         found = best_of(tried, (target + margin * spread) * first if margin < inf else inf)
         proposals[found] = max(parts, proposals.pop(found, 0))

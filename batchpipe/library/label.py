@@ -19,7 +19,7 @@ from batchpipe.engine.plan.plan import Plan as DuePlan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.library.frames import frame_of, write_rows
-from batchpipe.library.label_file import Task, task_of, write_file
+from batchpipe.library.label_file import LabelTask, task_of, write_file
 from batchpipe.library.options import Money, dollars
 from batchpipe.library.project import Project
 from batchpipe.library.runs import Confirm, RunCall, run_file
@@ -160,7 +160,7 @@ def _rounded_up(plan: DuePlan) -> str:
 
 
 @contextmanager
-def _task_folder(around: Surroundings, task: Task) -> Iterator[Path]:
+def _task_folder(around: Surroundings, task: LabelTask) -> Iterator[Path]:
     """Make the folder of the task's files, and hold it for the block. Threads of this process wait for one another.
 
     Raises LockedError where another process has it.

@@ -16,7 +16,7 @@ from typing import Any
 from batchpipe.common import modes
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.value_types import NAME_PATTERN
-from batchpipe.scaffold.layout import Block, document
+from batchpipe.scaffold.layout import TomlBlock, document
 
 WHERE = "batchpipe.label"
 KINDS: Mapping[Any, Mapping[str, Any]] = {
@@ -33,7 +33,7 @@ COMMENT = "Written by batchpipe.label. Its rows lie beside it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class LabelTask:
     """What is asked about each row of a table: the words of a pipeline file, less its input."""
 
     name: str
@@ -56,8 +56,8 @@ class Task:
         quoted = str(rows).replace("'", "''")
         output: dict[str, Any] = {"fields": self.fields} | ({"checks": self.checks} if self.checks else {})
         blocks = [
-            Block(table={"name": self.name, "renamed_from": False}, comment=COMMENT),
-            Block(
+            TomlBlock(table={"name": self.name, "renamed_from": False}, comment=COMMENT),
+            TomlBlock(
                 table={
                     "input": {
                         "query": f"SELECT * FROM read_parquet('{quoted}')",
@@ -68,7 +68,7 @@ class Task:
                     "output": output,
                 }
             ),
-            *(Block(header="[[models]]", table=each) for each in self.models),
+            *(TomlBlock(header="[[models]]", table=each) for each in self.models),
         ]
         return document(blocks)
 
@@ -83,7 +83,7 @@ def task_of(
     models: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]],
     checks: Mapping[str, str] | None,
     max_tokens: int,
-) -> Task:
+) -> LabelTask:
     """Return the task. Raises UsageError for arguments of a kind that cannot be used."""
     if not fields:
         hint = 'Such as fields={"queue": ["billing", "bug"], "urgent": bool}.'
@@ -95,7 +95,7 @@ def task_of(
     if not re.fullmatch(NAME_PATTERN, chosen):
         hint = "Use lower-case letters, digits and _, and begin with a letter."
         raise UsageError(f"{chosen!r} is not a name for a pipeline", where="name", hint=hint)
-    return Task(
+    return LabelTask(
         name=chosen,
         key=[key] if isinstance(key, str) else list(key),
         prompt=prompt,
@@ -139,7 +139,7 @@ def field_table(name: str, spec: Any) -> dict[str, Any]:
     raise UsageError(f"{spec!r} says nothing of a field", where=f"fields[{name!r}]", hint=hint)
 
 
-def write_file(task: Task, folder: Path, rows: Path) -> Path:
+def write_file(task: LabelTask, folder: Path, rows: Path) -> Path:
     """Write the pipeline file of `task` into `folder`, and return its path."""
     path = folder / f"{task.name}.toml"
     part = folder / f".{task.name}.part"

@@ -13,7 +13,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.library.options import Money, row_options, run_call
 from batchpipe.library.pipeline import Pipeline
 from batchpipe.library.runs import in_thread
-from batchpipe.library.several import ByPipeline, Chosen, chosen_files, plan_several, run_several
+from batchpipe.library.several import ByPipeline, ChosenFiles, chosen_files, plan_several, run_several
 from batchpipe.library.surroundings import Surroundings, surroundings
 from batchpipe.library.values import Plan, Result
 from batchpipe.pipeline.files import FOLDER, pipeline_files
@@ -168,7 +168,7 @@ class Project:
         call = run_call(chosen.files, stop, **options)
         return run_several(self._around, chosen, call, with_upstream=with_upstream, raises=raises)
 
-    def _chosen(self, pipelines: Sequence[str | os.PathLike[str]] | None) -> Chosen:
+    def _chosen(self, pipelines: Sequence[str | os.PathLike[str]] | None) -> ChosenFiles:
         """Return the pipelines of these names or files; a single name is one."""
         if isinstance(pipelines, str | os.PathLike):
             pipelines = [pipelines]

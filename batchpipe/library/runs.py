@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from batchpipe.commands.run.notices import tell_ends
-from batchpipe.commands.run.result import Ended, result_object
+from batchpipe.commands.run.result import FinishedPipeline, result_object
 from batchpipe.engine.plan.plan import Plan as DuePlan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
@@ -62,10 +62,10 @@ def run_file(around: Surroundings, file: PipelineFile, call: RunCall) -> Result:
     return result
 
 
-def ended_result(run: PipelineRun) -> tuple[Ended, Result]:
+def ended_result(run: PipelineRun) -> tuple[FinishedPipeline, Result]:
     """Return how a run ended, as a command prints it and as a program gets it."""
     result, table = run.ended(), run.file.pipeline.table
-    ended = Ended(result=result, table=table, gate_hint=run.gate_hint, summary=run.summary)
+    ended = FinishedPipeline(result=result, table=table, gate_hint=run.gate_hint, summary=run.summary)
     return ended, result_of(result_object(ended), ended.gate_hint if result.gate is not None else None)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from batchpipe.commands.plan.chained import ChainPlanner
 from batchpipe.commands.run.notices import tell_ends
-from batchpipe.commands.run.result import Ended
+from batchpipe.commands.run.result import FinishedPipeline
 from batchpipe.common.errors import BatchpipeError, PipelineError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
@@ -63,14 +63,14 @@ class ByPipeline(Mapping[str, Value]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class ChosenFiles:
     """The pipelines of a call: the `files` that can be read, and by their stems the errors of the others."""
 
     files: Sequence[PipelineFile]
     errors: Mapping[str, BatchpipeError]
 
 
-def chosen_files(around: Surroundings, names: Sequence[str] | None) -> Chosen:
+def chosen_files(around: Surroundings, names: Sequence[str] | None) -> ChosenFiles:
     """Return the pipelines that `names` name, or all of the project. A file that is wrong does not stop the others.
 
     Raises UsageError for a name that is none, PipelineError where two files have pipelines of the same name.
@@ -84,11 +84,11 @@ def chosen_files(around: Surroundings, names: Sequence[str] | None) -> Chosen:
         except PipelineError as error:
             errors[path.stem] = error
     refuse_same_names(files)
-    return Chosen(files=files, errors=errors)
+    return ChosenFiles(files=files, errors=errors)
 
 
 def plan_several(
-    around: Surroundings, chosen: Chosen, options: RunOptions, *, with_upstream: bool, raises: bool
+    around: Surroundings, chosen: ChosenFiles, options: RunOptions, *, with_upstream: bool, raises: bool
 ) -> ByPipeline[Plan]:
     """Return the plans of the pipelines, each by the rows that are expected of those that it reads.
 
@@ -111,7 +111,7 @@ def plan_several(
 
 
 def run_several(
-    around: Surroundings, chosen: Chosen, call: RunCall, *, with_upstream: bool, raises: bool
+    around: Surroundings, chosen: ChosenFiles, call: RunCall, *, with_upstream: bool, raises: bool
 ) -> ByPipeline[Result]:
     """Run the pipelines in one loop, each after those that it reads, and return their results.
 
@@ -145,7 +145,7 @@ def run_several(
 
 
 def _options_of(
-    context: Context, chosen: Chosen, options: RunOptions, *, with_upstream: bool
+    context: Context, chosen: ChosenFiles, options: RunOptions, *, with_upstream: bool
 ) -> list[tuple[PipelineFile, RunOptions]]:
     """Return the pipelines in the order in which they go, each with its options.
 
@@ -165,8 +165,8 @@ def _options_of(
     return found
 
 
-def _not_begun(name: str, error: BatchpipeError) -> Ended:
-    return Ended(result=RunResult.begun_only(name, "", None, error), table=name)
+def _not_begun(name: str, error: BatchpipeError) -> FinishedPipeline:
+    return FinishedPipeline(result=RunResult.begun_only(name, "", None, error), table=name)
 
 
 def _raise_first(errors: Mapping[str, BatchpipeError], others: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ EDGE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class CalibrationLine:
     """A rising line from the model's own probability to the share of right answers; `knots` and `shares` are its
     corners.
     """
@@ -29,7 +29,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class OutOfFoldAgreement:
     """The weighted share of agreement among the `rows` out-of-fold rows at or above a confidence; `low` is a lower
     limit.
     """
@@ -57,7 +57,7 @@ class OutOfFold:
         """Return the share of right rows, each row by its weight."""
         return float(numpy().average(self.right, weights=self.weights))
 
-    def agreement(self, least: float, risk: float = 0.005) -> Agreement:
+    def agreement(self, least: float, risk: float = 0.005) -> OutOfFoldAgreement:
         """Return how often the model agreed on rows of at least this confidence, with a lower limit at `risk`.
 
         The limit is that of Clopper and Pearson (Biometrika 26, 1934) for the effective number of rows,
@@ -67,14 +67,14 @@ class OutOfFold:
         sure = self.confidences >= least
         weights = self.weights[sure]
         if not sure.any():
-            return Agreement(rows=0, share=0.0, low=0.0)
+            return OutOfFoldAgreement(rows=0, share=0.0, low=0.0)
         share = float(np.average(self.right[sure], weights=weights))
         n = float(weights.sum() ** 2 / (weights**2).sum())
         low = float(special().betaincinv(share * n, n - share * n + 1, risk)) if share > 0 else 0.0
-        return Agreement(rows=int(sure.sum()), share=share, low=low)
+        return OutOfFoldAgreement(rows=int(sure.sum()), share=share, low=low)
 
 
-def calibrate(probabilities: Any, right: Any, weights: Any) -> Calibration:
+def calibrate(probabilities: Any, right: Any, weights: Any) -> CalibrationLine:
     """Return the line through groups of rows of about equal size, made rising (isotonic regression).
 
     It rises a little everywhere, so that rows keep the order that the model gives them.
@@ -94,7 +94,7 @@ def calibrate(probabilities: Any, right: Any, weights: Any) -> Calibration:
     at = np.array(knots)
     rising = isotonic(at, np.array(shares), np.array(sizes))
     rising = np.clip(rising + EDGE * at, 0, 1)
-    return Calibration(knots=np.concatenate([[0.0], at, [1.0]]), shares=_ends(at, rising))
+    return CalibrationLine(knots=np.concatenate([[0.0], at, [1.0]]), shares=_ends(at, rising))
 
 
 def _ends(knots: Any, shares: Any) -> Any:

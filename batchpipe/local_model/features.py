@@ -37,7 +37,7 @@ class Features:
     pieces: bool
 
 
-def learn(texts: Sequence[str]) -> tuple[Features, Any]:
+def learn_features(texts: Sequence[str]) -> tuple[Features, Any]:
     """Return the features of these texts, and the matrix of the texts: a row for each, of length 1 by words and by
     pieces.
     """

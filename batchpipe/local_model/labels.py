@@ -82,7 +82,7 @@ def as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def fit(matrix: Any, places: Any, weights: Any, *, seed: int) -> Linear:
+def fit_classifiers(matrix: Any, places: Any, weights: Any, *, seed: int) -> Linear:
     """Return the values that occur in `places`, and the linear function of each."""
     np = numpy()
     known, of = np.unique(places, return_inverse=True)
@@ -113,7 +113,7 @@ def margins_out_of_fold(matrix: Any, places: Any, weights: Any, folds: Any, *, s
         held, taught = folds == fold, folds != fold
         if not taught.any():
             continue
-        found = fit(matrix[taught], places[taught], weights[taught], seed=seed)
+        found = fit_classifiers(matrix[taught], places[taught], weights[taught], seed=seed)
         block = np.ix_(held, np.searchsorted(known, found.known))
         margins[block] = matrix[held] @ found.slopes + found.offsets
         likeness[block] = matrix[held] @ found.middles

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
-from batchpipe.local_model.calibration import Calibration, OutOfFold
+from batchpipe.local_model.calibration import CalibrationLine, OutOfFold
 from batchpipe.local_model.features import Features, matrices
 from batchpipe.local_model.labels import FieldModel
 from batchpipe.local_model.library import numpy, sparse
@@ -52,7 +52,7 @@ class LocalModel:
 
     features: Features
     fields: tuple[FieldModel, ...]
-    calibration: Calibration
+    calibration: CalibrationLine
     out_of_fold: OutOfFold
     rows: int
     width: int

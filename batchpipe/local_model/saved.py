@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 from zipfile import BadZipFile
 
-from batchpipe.local_model.calibration import Calibration, OutOfFold
+from batchpipe.local_model.calibration import CalibrationLine, OutOfFold
 from batchpipe.local_model.features import BITS, Features
 from batchpipe.local_model.labels import FieldModel
 from batchpipe.local_model.library import numpy, sparse
@@ -98,7 +98,7 @@ def _built(arrays: dict[str, Any], said: dict[str, Any]) -> LocalModel:
     return LocalModel(
         features=Features(table=table, idf=arrays["idf"], pieces=said["pieces"]),
         fields=fields,
-        calibration=Calibration(knots=arrays["knots"], shares=arrays["shares"]),
+        calibration=CalibrationLine(knots=arrays["knots"], shares=arrays["shares"]),
         out_of_fold=OutOfFold(
             confidences=arrays["confidences"],
             right=arrays["right"],

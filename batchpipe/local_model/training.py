@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchpipe.local_model.calibration import OutOfFold, calibrate
-from batchpipe.local_model.features import learn
-from batchpipe.local_model.labels import FieldModel, as_json, chosen_mix, fit, margins_out_of_fold, place_of, softmax
+from batchpipe.local_model.features import learn_features
+from batchpipe.local_model.labels import (
+    FieldModel,
+    as_json,
+    chosen_mix,
+    fit_classifiers,
+    margins_out_of_fold,
+    place_of,
+    softmax,
+)
 from batchpipe.local_model.library import numpy
 from batchpipe.local_model.model import KnownRows, LocalModel, digest, with_embeddings
 
@@ -43,7 +51,7 @@ def train(
     counted = np.array([float(weights[place]) for place in taken])
     counted = counted / counted.mean()
     width = len(embeddings[0]) if embeddings is not None else 0
-    features, matrix = learn([texts[place] for place in taken])
+    features, matrix = learn_features([texts[place] for place in taken])
     matrix = with_embeddings(matrix, embeddings and [embeddings[place] for place in taken], width)
     folds = digests[taken] % (5 if len(taken) < FEW_ROWS else 3)
     models, right = list[FieldModel](), np.ones(len(taken), dtype=bool)
@@ -92,7 +100,7 @@ def _field(
     truths = np.searchsorted(np.unique(places), places)
     part, sharpness = chosen_mix(margins, likeness, truths, weights)
     chances = softmax(margins + part * likeness, sharpness)
-    whole = fit(matrix, places, weights, seed=seed)
+    whole = fit_classifiers(matrix, places, weights, seed=seed)
     model = FieldModel(
         name=name,
         values=values,

@@ -52,7 +52,7 @@ from batchpipe.pages.plan import (
 )
 from batchpipe.pages.quality import QUALITY_PARTS, quality_sections, quality_value
 from batchpipe.pages.rows import row_sections, row_value, rows_sections, rows_value
-from batchpipe.pages.site import Known, Site
+from batchpipe.pages.site import KnownValue, Site
 from batchpipe.pages.writes import write_routes
 
 STATIC = {
@@ -154,7 +154,7 @@ def _part(site: Site, page: Page, query: Query) -> Response:
 
 def _known(
     site: Site, page: Page, query: Query, key: Any, wait_seconds: float | None
-) -> Known[Sequence[Section]] | None:
+) -> KnownValue[Sequence[Section]] | None:
     def read() -> Sequence[Section]:
         return page.sections(site, query)
 
@@ -171,7 +171,7 @@ def _body(
     request: Request,
     found: Sequence[Section] | None,
     seen: str,
-    known: Known[Any] | None = None,
+    known: KnownValue[Any] | None = None,
 ) -> Response:
     """Return the body of a page. It asks for itself again: at once where it is being read, later where it is live."""
     late = found is None

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.charts.chart import dollars
-from batchpipe.charts.columns import Column, columns
+from batchpipe.charts.columns import ChartColumn, columns
 from batchpipe.charts.shares import progress
 from batchpipe.commands.printing.text import count, duration, moment, money, share
 from batchpipe.commands.report.read import Report, read_reports
@@ -103,7 +103,7 @@ def days_chart(title: str, found: Sequence[DaySpend], now: datetime, days: int) 
         for each in found:
             if each.day == day:
                 parts[min(models.index(each.model), len(names) - 1)] += float(each.cost_usd or 0)
-        bars.append(Column(name=f"{day:%m-%d}", parts=parts))
+        bars.append(ChartColumn(name=f"{day:%m-%d}", parts=parts))
     chart = columns(title, names or ["cost"], bars, axis=dollars, cell=lambda each: f"${each:,.4f}", of="day")
     unpriced = sum(each.unpriced for each in found)
     note = f"{count(unpriced, 'result')} are not in these sums: the cost is unknown." if unpriced else ""

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchpipe.charts.columns import Column, columns
-from batchpipe.charts.shares import Share, shares
+from batchpipe.charts.columns import ChartColumn, columns
+from batchpipe.charts.shares import BarShare, shares
 from batchpipe.commands.check.check import Checked, check_file, checked_object
 from batchpipe.commands.plan.chained import ChainPlanner, Planned, waiting_object
 from batchpipe.commands.plan.due_work import MEANINGS, work_pairs
@@ -225,7 +225,7 @@ def _values(field: str, numbers: Any) -> tuple[str, Any]:
     colours = ("blue", "purple", "amber", "green", "pink", "grey", "orange", "red")
     ordered = sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
     parts = [
-        Share(name=value, number=number, colour=colours[min(place, len(colours) - 1)])
+        BarShare(name=value, number=number, colour=colours[min(place, len(colours) - 1)])
         for place, (value, number) in enumerate(ordered)
     ]
     return field, shares(field, parts)
@@ -234,7 +234,8 @@ def _values(field: str, numbers: Any) -> tuple[str, Any]:
 def _histogram(field: str, found: Histogram) -> tuple[str, Any]:
     width = (found.high - found.low) / max(len(found.rows), 1)
     bars = [
-        Column(name=f"{found.low + number * width:g}", parts=[float(rows)]) for number, rows in enumerate(found.rows)
+        ChartColumn(name=f"{found.low + number * width:g}", parts=[float(rows)])
+        for number, rows in enumerate(found.rows)
     ]
     return field, columns(field, ["rows"], bars, of="from")
 

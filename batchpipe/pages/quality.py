@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from batchpipe.charts.shares import Share, shares
+from batchpipe.charts.shares import BarShare, shares
 from batchpipe.commands.eval.history import history_blocks, history_object, read_history
 from batchpipe.commands.eval.html import eval_sections, tuned_sections
 from batchpipe.commands.eval.measured import Measured, confused_rows, confusion_counts, read_measured
@@ -214,7 +214,10 @@ def _agreement(found: Agreement) -> list[Block]:
     ]
     header = ("", "", "reviewed", "right as they stood", "95% interval")
     right, wrong = found.total.agreed, found.total.n - found.total.agreed
-    parts = [Share(name="right", number=right, colour="green"), Share(name="corrected", number=wrong, colour="amber")]
+    parts = [
+        BarShare(name="right", number=right, colour="green"),
+        BarShare(name="corrected", number=wrong, colour="amber"),
+    ]
     return [
         Picture(chart=shares("reviewed answers", parts)),
         Table(title="agreement", header=header, rows=rows, right=(2, 3, 4)),

@@ -39,7 +39,7 @@ Stamp = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known(Generic[Value]):
+class KnownValue(Generic[Value]):
     """A value as it was read: when, the stamp of the files before it, and the seconds of CPU that it took.
 
     A `partial` one lacks what was not there within a moment, and is not kept.
@@ -64,8 +64,8 @@ class Site:
     call: Call
     door: Door
     at_end: list[Callable[[], None]] = field(default_factory=list, init=False)
-    _known: dict[Hashable, Known[Any]] = field(default_factory=dict, init=False)
-    _under_way: dict[Hashable, Future[Known[Any]]] = field(default_factory=dict, init=False)
+    _known: dict[Hashable, KnownValue[Any]] = field(default_factory=dict, init=False)
+    _under_way: dict[Hashable, Future[KnownValue[Any]]] = field(default_factory=dict, init=False)
     _again_at: dict[Hashable, float] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS), init=False)
@@ -131,7 +131,7 @@ class Site:
 
     def read(
         self, key: Hashable, function: Callable[[], Value], *, wait_seconds: float = 60.0, fresh: bool = False
-    ) -> Known[Value]:
+    ) -> KnownValue[Value]:
         """Return what `function` returns, from before where nothing has changed since, or where it costs too much.
 
         With `fresh` it is read anew after some seconds although nothing seems to have changed.
@@ -153,7 +153,7 @@ class Site:
                 raise
             return known
 
-    def live(self, key: Hashable, function: Callable[[], Value], *, wait_seconds: float) -> Known[Value]:
+    def live(self, key: Hashable, function: Callable[[], Value], *, wait_seconds: float) -> KnownValue[Value]:
         """Return what `function` returns for a page that asks again by itself.
 
         Where something is known and it takes longer than a moment to read it anew, the page gets what is known.
@@ -166,7 +166,7 @@ class Site:
                 raise
             return known
 
-    def soon(self, key: Hashable, function: Callable[[], Value], *, fresh: bool = False) -> Known[Value] | None:
+    def soon(self, key: Hashable, function: Callable[[], Value], *, fresh: bool = False) -> KnownValue[Value] | None:
         """Return what `function` returns where it is there within a moment; else None, and it is read on."""
         try:
             return self.read(key, function, wait_seconds=SOON_SECONDS, fresh=fresh)
@@ -186,7 +186,7 @@ class Site:
             each()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begun(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Future[Known[Value]]:
+    def _begun(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Future[KnownValue[Value]]:
         """Return the reading of a value that is under way, begun where nobody has."""
         with self._guard:
             future = self._under_way.get(key)
@@ -195,13 +195,13 @@ class Site:
                 self._under_way[key] = future
             return future
 
-    def _measured(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Known[Value]:
+    def _measured(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> KnownValue[Value]:
         outer, _inside.pool, _inside.partial = getattr(_inside, "partial", False), True, False
         began = time.thread_time()
         try:
             value = _tried(function)
             took, partial = time.thread_time() - began, _inside.partial
-            known = Known(value=value, stamp=stamp, at=time.monotonic(), took=took, partial=partial)
+            known = KnownValue(value=value, stamp=stamp, at=time.monotonic(), took=took, partial=partial)
             if partial:
                 return known
             with self._guard:

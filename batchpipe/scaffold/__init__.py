@@ -21,10 +21,10 @@ from batchpipe.pipeline.value_types import NAME_PATTERN
 from batchpipe.scaffold import project, rows
 from batchpipe.scaffold.drafts import SCHEMA
 from batchpipe.scaffold.files import write_files
-from batchpipe.scaffold.sources import Place
+from batchpipe.scaffold.sources import RowsPlace
 from batchpipe.scaffold.summaries import summary_files
 
-__all__ = ["NewPipeline", "Place", "init", "new", "new_pipeline", "next_steps"]
+__all__ = ["NewPipeline", "RowsPlace", "init", "new", "new_pipeline", "next_steps"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def new_pipeline(
     root: Path,
     source: Path | None = None,
     labels: Sequence[str] = (),
-    place: Place | None = None,
+    place: RowsPlace | None = None,
     summarize: bool = False,
     text: str | None = None,
     panel: Sequence[str] = (),

@@ -10,7 +10,7 @@ import tomli_w
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class TomlBlock:
     """Some tables with a comment above. `header` is written as it is, for `[[arrays of tables]]`."""
 
     table: Mapping[str, Any]
@@ -18,12 +18,12 @@ class Block:
     header: str = ""
 
 
-def document(blocks: Sequence[Block]) -> str:
+def document(blocks: Sequence[TomlBlock]) -> str:
     """Return the blocks as one TOML text, with an empty line between them."""
     return "\n".join(_block(each) for each in blocks)
 
 
-def _block(block: Block) -> str:
+def _block(block: TomlBlock) -> str:
     comment = "".join(f"# {line}\n" for line in block.comment.splitlines())
     header = f"{block.header}\n" if block.header else ""
     return comment + header + tomli_w.dumps(block.table, multiline_strings=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from batchpipe.providers import DEFAULT_PROVIDER, get_provider_module
 from batchpipe.scaffold.address import installed_address
-from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, Draft, pipeline_files
-from batchpipe.scaffold.layout import Block, document
+from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, PipelineDraft, pipeline_files
+from batchpipe.scaffold.layout import TomlBlock, document
 from batchpipe.scaffold.rows import csv_text
 
 NAME = "feedback"
@@ -103,7 +103,7 @@ For real answers set {{key}} (or write it into .env) and leave --emulator out.
 
 def files() -> dict[str, str]:
     """Return the texts of the project's files, by path."""
-    draft = Draft(
+    draft = PipelineDraft(
         name=NAME,
         description="Sort what customers write to a tea shop",
         task="You sort what customers write to a tea shop.",
@@ -139,7 +139,7 @@ def _settings() -> str:
         "Options of the command line and BATCHPIPE_* variables override them."
     )
     table = {"database": "batchpipe.duckdb", "confirm_above_usd": 5}
-    return document([Block(comment=comment, table=table)])
+    return document([TomlBlock(comment=comment, table=table)])
 
 
 def _answers() -> str:

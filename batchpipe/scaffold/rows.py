@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.scaffold.budget import input_size
-from batchpipe.scaffold.drafts import Draft, free_name, pipeline_files
-from batchpipe.scaffold.sources import Place, Source, read_source
+from batchpipe.scaffold.drafts import PipelineDraft, free_name, pipeline_files
+from batchpipe.scaffold.sources import DataFile, RowsPlace, read_source
 from batchpipe.sql.quoting import quote_identifier
 
 MADE_UP = {
@@ -34,7 +34,7 @@ LINE_LENGTH = 100
 def made_up_files(name: str, labels: Sequence[str], panel: Sequence[str] = (), samples: int = 1) -> Drafted:
     """Return the files of a pipeline on a few made-up rows, which can run at once."""
     data = f"pipelines/data/{name}.csv"
-    draft = Draft(
+    draft = PipelineDraft(
         name=name,
         description=_description(labels),
         query=f"SELECT id, text FROM read_csv('{data}')",
@@ -78,7 +78,7 @@ def source_files(
     root: Path,
     path: Path,
     labels: Sequence[str],
-    place: Place | None = None,
+    place: RowsPlace | None = None,
     panel: Sequence[str] = (),
     samples: int = 1,
 ) -> Drafted:
@@ -95,7 +95,7 @@ def source_files(
     # A prompt that shows nothing is of no use: then all is shown, and said.
     shown = [column for column in candidates if column not in source.left_out] or candidates
     left_out = {names[each]: reason for each, reason in source.left_out.items() if each not in (*shown, *source.key)}
-    draft = Draft(
+    draft = PipelineDraft(
         name=name,
         description=_description(labels),
         query=_query(source, names),
@@ -149,7 +149,7 @@ def _column_names(columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _query(source: Source, names: Mapping[str, str]) -> str:
+def _query(source: DataFile, names: Mapping[str, str]) -> str:
     selected = [
         sql if names[column] == column else f"{sql} AS {quote_identifier(names[column])}"
         for column, sql in zip(source.columns, source.expressions, strict=True)

@@ -40,7 +40,7 @@ NO_KEY_TYPE = re.compile(r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|G
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RowsPlace:
     """Where the rows of a new pipeline are.
 
     `typed` is the path as it was typed in the folder `start`; None where it was not typed. `table` is the table of a
@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class DataFile:
     """A data file: `relation` is the SQL that reads it; its columns in order, the SQL of each of them, and the key.
 
     `setup` are statements before it. `here` and `setup_here` are the same from any folder. `left_out` are the columns
@@ -79,11 +79,11 @@ class Source:
         return all(KEY_NAME.fullmatch(column) for column in self.key)
 
 
-def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place | None = None) -> Source:
+def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: RowsPlace | None = None) -> DataFile:
     """Inspect the file at `path`; the SQL of the result reads it from `root`. Raises UsageError if it cannot
     be used.
     """
-    place = place or Place()
+    place = place or RowsPlace()
     reader = _reader(path, place.typed or "")
     options = csv_reading.first_options(path) if reader == "read_csv" else {}
     while True:
@@ -97,8 +97,8 @@ def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place
 
 
 def _read(
-    root: Path, path: Path, labels: Sequence[str], place: Place, reader: str, options: Mapping[str, str]
-) -> Source:
+    root: Path, path: Path, labels: Sequence[str], place: RowsPlace, reader: str, options: Mapping[str, str]
+) -> DataFile:
     """Inspect the file, which is read with `options`. Raises duckdb.Error where they do not do."""
     shown = _shown_path(root, path, place)
     with duckdb.connect() as session:
@@ -113,7 +113,7 @@ def _read(
         expressions = _expressions(session, columns)
         unfit = left_out(session, here, columns, labels)
         files = file_columns(session, here, columns, root)
-    return Source(
+    return DataFile(
         relation=relation,
         columns=tuple(columns),
         expressions=expressions,
@@ -128,7 +128,7 @@ def _read(
 
 
 def _in_database(
-    session: duckdb.DuckDBPyConnection, path: Path, shown: str, place: Place
+    session: duckdb.DuckDBPyConnection, path: Path, shown: str, place: RowsPlace
 ) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
     """Return relation and setup of a table in a database file, as the pipeline has them and as they are used here."""
     kind = databases.database_kind(path)
@@ -145,7 +145,7 @@ def _in_database(
     return here, (databases.attach_statement(shown, kind),), here, setup_here
 
 
-def _shown_path(root: Path, path: Path, place: Place) -> str:
+def _shown_path(root: Path, path: Path, place: RowsPlace) -> str:
     """Return the path as the pipeline's query names it, from `root`: as it was typed where that is possible."""
     if place.typed is not None and (Path(place.typed).is_absolute() or place.typed.startswith("~")):
         return place.typed

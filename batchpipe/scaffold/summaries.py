@@ -9,15 +9,15 @@ from pathlib import Path
 from batchpipe.common.errors import UsageError
 from batchpipe.scaffold.budget import budget_usd, input_size
 from batchpipe.scaffold.drafts import DATA_RULE, SCHEMA, SMALL_MODEL, free_name
-from batchpipe.scaffold.layout import Block, document
+from batchpipe.scaffold.layout import TomlBlock, document
 from batchpipe.scaffold.rows import Drafted
-from batchpipe.scaffold.sources import BARE_NAME, Place, Source, read_source
+from batchpipe.scaffold.sources import BARE_NAME, DataFile, RowsPlace, read_source
 from batchpipe.sql.quoting import quote_identifier
 
 PART_ROOM, WHOLE_ROOM = 400, 800
 
 
-def summary_files(name: str, root: Path, path: Path, text: str | None, place: Place | None = None) -> Drafted:
+def summary_files(name: str, root: Path, path: Path, text: str | None, place: RowsPlace | None = None) -> Drafted:
     """Return the files of the pipelines `NAME_parts` and `NAME` on the rows of a data file, whose column `text` is
     summed up.
 
@@ -39,29 +39,29 @@ def summary_files(name: str, root: Path, path: Path, text: str | None, place: Pl
     key = source.key[0] if len(source.key) == 1 else list(source.key)
     allowed = budget_usd(size, 1_000, [(SMALL_MODEL, PART_ROOM)])
     mapped = [
-        Block(table={"description": f"Sum up each part of {column}"}),
-        Block(
+        TomlBlock(table={"description": f"Sum up each part of {column}"}),
+        TomlBlock(
             comment="A text is cut into parts of at most 4,000 tokens; a part keeps its id while its text stays the "
             "same.\nAfter an edit only the parts that changed are asked for again. An edited part is another row:\n"
             "with `window` it is no reason to stop that keys leave the input.",
             table={"input": {"query": split, "key": [*source.key, part_id], "window": True, **setup}},
         ),
-        Block(table={"prompt": {"system": f"{parts}/system.md.j2", "user": f"{parts}/user.md.j2"}}),
-        Block(table={"output": {"include": [part]}}),
-        Block(table={"output": {"fields": {summary: _field("What this part says", 1_500)}}}),
-        Block(header="[[models]]", table={"model": SMALL_MODEL, "max_tokens": PART_ROOM}),
-        Block(table={"budget": {"max_usd": float(allowed)}}),
+        TomlBlock(table={"prompt": {"system": f"{parts}/system.md.j2", "user": f"{parts}/user.md.j2"}}),
+        TomlBlock(table={"output": {"include": [part]}}),
+        TomlBlock(table={"output": {"fields": {summary: _field("What this part says", 1_500)}}}),
+        TomlBlock(header="[[models]]", table={"model": SMALL_MODEL, "max_tokens": PART_ROOM}),
+        TomlBlock(table={"budget": {"max_usd": float(allowed)}}),
     ]
     reduced = [
-        Block(table={"description": f"Sum up {column}, out of the summaries of its parts"}),
-        Block(
+        TomlBlock(table={"description": f"Sum up {column}, out of the summaries of its parts"}),
+        TomlBlock(
             comment=f"The table of the pipeline {parts}: it is run first.",
             table={"input": {"query": whole, "key": key}},
         ),
-        Block(table={"prompt": {"system": f"{name}/system.md.j2", "user": f"{name}/user.md.j2"}}),
-        Block(table={"output": {"fields": {summary: _field("What the whole text says", 3_000)}}}),
-        Block(header="[[models]]", table={"model": SMALL_MODEL, "max_tokens": WHOLE_ROOM}),
-        Block(table={"budget": {"max_usd": float(allowed)}}),
+        TomlBlock(table={"prompt": {"system": f"{name}/system.md.j2", "user": f"{name}/user.md.j2"}}),
+        TomlBlock(table={"output": {"fields": {summary: _field("What the whole text says", 3_000)}}}),
+        TomlBlock(header="[[models]]", table={"model": SMALL_MODEL, "max_tokens": WHOLE_ROOM}),
+        TomlBlock(table={"budget": {"max_usd": float(allowed)}}),
     ]
     first_line = f"#:schema {SCHEMA.removeprefix('pipelines/')}\n"
     files = {
@@ -97,7 +97,7 @@ def _rules(task: str) -> str:
     )
 
 
-def _text_column(source: Source, text: str | None, path: Path) -> str:
+def _text_column(source: DataFile, text: str | None, path: Path) -> str:
     """Return the column that is summed up: the one that is named, else the only one beside the key."""
     others = [each for each in source.columns if each not in source.key]
     if text is None and len(others) == 1:

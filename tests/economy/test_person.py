@@ -16,7 +16,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.commands.eval.person import Person
 from batchpipe.common.errors import PipelineError, UsageError
-from batchpipe.evaluation.ladder_cost import Ladder, Row, measure
+from batchpipe.evaluation.ladder_cost import Row, ThresholdLadder, measure
 from batchpipe.evaluation.sequence import tune_by_all
 
 ROWS = 240
@@ -35,7 +35,7 @@ def test_the_promise_holds_with_a_person_who_errs(full_sweep: bool, accuracy: fl
         [*row, person.answer(str(place), ())] for place, row in enumerate(population(5, (0.78, 0.87, 0.914), knows=0.7))
     ]
     draws, drawn, given, broken = 2_000 if full_sweep else 40, random.Random(1), 0, 0
-    known: dict[Ladder, float] = {}
+    known: dict[ThresholdLadder, float] = {}
     share = 0.0
     for _ in range(draws):
         found = tune_by_all(drawn.sample(rows, 400), target=0.94, points=0)

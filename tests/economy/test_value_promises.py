@@ -20,7 +20,7 @@ from promises.populations import Labelled, claim, kept, labelled, share_of
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import Claim, PromisedValues, critical_counts, critical_hits, read_claim
-from batchpipe.evaluation.ladder_cost import Ladder, measure
+from batchpipe.evaluation.ladder_cost import ThresholdLadder, measure
 from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.statistics import proportion
 
@@ -40,7 +40,7 @@ def test_promises_for_a_value_are_seldom_broken(full_sweep: bool, case: str) -> 
     rows = labelled(7, share, (0.85, 0.95), failing=failing)
     every = (*(() if target is None else (Claim(kind="accuracy", target=target),)), *claims)
     number, drawn, given, broken = 2_000 if full_sweep else 40, random.Random(case), 0, 0
-    known: dict[Ladder, bool] = {}
+    known: dict[ThresholdLadder, bool] = {}
     for _ in range(number):
         some = drawn.sample(rows, 500)
         values = PromisedValues(claims=claims, truths=tuple([row.truth == 0 for row in some] for _ in claims))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from math import exp, log
 
-from batchpipe.evaluation.ladder_cost import Answer, Row
+from batchpipe.evaluation.ladder_cost import FinalAnswer, Row
 
 USD_PER_ROW = (Decimal("0.00025"), Decimal("0.00074"), Decimal("0.00124"))
 POPULATION = 3_080
@@ -31,10 +31,10 @@ def population(seed: int, accuracies: Sequence[float], *, knows: float, n: int =
     rows: list[Row] = []
     for _ in range(n):
         ease = drawn.random()
-        row: list[Answer] = []
+        row: list[FinalAnswer] = []
         for accuracy, usd in zip(accuracies, USD_PER_ROW, strict=True):
             right = (ease if drawn.random() < 0.5 else drawn.random()) < accuracy
             sure = confidence(drawn, right, accuracy, knows)
-            row.append(Answer(valid=True, correct=right, confidence=sure, cost_usd=usd))
+            row.append(FinalAnswer(valid=True, correct=right, confidence=sure, cost_usd=usd))
         rows.append(row)
     return rows

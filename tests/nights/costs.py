@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from batchpipe.evaluation.ladder_cost import Ladder
+from batchpipe.evaluation.ladder_cost import ThresholdLadder
 from batchpipe.evaluation.search import UNITS_PER_USD, AnswerArrays, count_right
 from batchpipe.evaluation.sequence import choose_ladder
 from batchpipe.local_model.model import LocalModel
@@ -88,7 +88,7 @@ def without_local(kind: Kind) -> AnswerArrays:
 
 def cost(kind: Kind, ladder: str, whole: AnswerArrays, target: float, gold: int, draws: int, seed: int) -> Cost:
     """Draw gold rows from the new ones again and again, tune the ladder, and hold it against all of them."""
-    drawn, known = random.Random(seed), dict[Ladder, tuple[float, float]]()
+    drawn, known = random.Random(seed), dict[ThresholdLadder, tuple[float, float]]()
     given, broken, usd = 0, 0, 0.0
     for _ in range(draws):
         found = choose_ladder(whole.subset(drawn.sample(range(whole.n), gold)), target, RISK)

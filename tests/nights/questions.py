@@ -14,9 +14,9 @@ import numpy as np
 from helpers.banking import FOLDER
 from helpers.confidences import confidence
 
-from batchpipe.evaluation.ladder_cost import Answer
+from batchpipe.evaluation.ladder_cost import FinalAnswer
 from batchpipe.evaluation.search import AnswerArrays
-from batchpipe.local_model.features import learn
+from batchpipe.local_model.features import learn_features
 from batchpipe.local_model.labels import margins_out_of_fold
 
 Kind = Literal["by chance", "on hard rows", "that can be learnt"]
@@ -64,7 +64,7 @@ def hardness() -> tuple[Any, Any]:
     """
     found = questions()
     n = len(found.texts)
-    _, matrix = learn(found.texts)
+    _, matrix = learn_features(found.texts)
     margins, _ = margins_out_of_fold(matrix, found.truths, np.ones(n), np.arange(n) % 5, seed=1)
     own = margins[np.arange(n), found.truths].copy()
     margins[np.arange(n), found.truths] = -9
@@ -80,7 +80,7 @@ def ranks(values: Any) -> Any:
 @cache
 def regions() -> Any:
     """Return a number from 0 to 1 for each question that its words decide: mistakes that lie together."""
-    _, matrix = learn(questions().texts)
+    _, matrix = learn_features(questions().texts)
     return ranks(matrix @ np.random.default_rng(8).normal(size=matrix.shape[1]))
 
 
@@ -120,7 +120,7 @@ def ladder_rows(said: Sequence[Said], places: Sequence[int], usd: Sequence[Any])
     return AnswerArrays(
         [
             [
-                Answer(
+                FinalAnswer(
                     valid=True,
                     correct=bool(each.labels[place] == truths[place]),
                     confidence=float(each.sure[place]),

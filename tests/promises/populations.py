@@ -11,7 +11,7 @@ from typing import Any
 from helpers.confidences import confidence
 
 from batchpipe.evaluation.claims import Claim
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
+from batchpipe.evaluation.ladder_cost import FinalAnswer, Row, ThresholdLadder
 from batchpipe.evaluation.shares import Reviewed
 
 USD = (Decimal("0.00025"), Decimal("0.00124"))
@@ -27,7 +27,7 @@ class Labelled:
 
     def row(self, claims: Sequence[Claim]) -> Row:
         return [
-            Answer(
+            FinalAnswer(
                 valid=said >= 0,
                 correct=said == self.truth,
                 confidence=sure,
@@ -54,7 +54,7 @@ def labelled(
     return rows
 
 
-def kept(row: Labelled, ladder: Ladder) -> int:
+def kept(row: Labelled, ladder: ThresholdLadder) -> int:
     """Return what the ladder says of a row, worked out apart from the code that tunes; -1 if it fails."""
     newest = -1
     for place, rung in enumerate(ladder.rungs):
@@ -69,7 +69,7 @@ def kept(row: Labelled, ladder: Ladder) -> int:
     return newest
 
 
-def share_of(rows: Sequence[Labelled], ladder: Ladder, claim: Claim) -> float:
+def share_of(rows: Sequence[Labelled], ladder: ThresholdLadder, claim: Claim) -> float:
     pairs = [(row.truth, kept(row, ladder)) for row in rows]
     if claim.kind == "accuracy":
         return sum(truth == said for truth, said in pairs) / len(pairs)

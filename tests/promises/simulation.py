@@ -16,7 +16,7 @@ from helpers.confidences import confidence, population
 
 from batchpipe.commands.eval.person import Person
 from batchpipe.evaluation.claims import Claim, PromisedValues
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
+from batchpipe.evaluation.ladder_cost import FinalAnswer, Row, ThresholdLadder
 from batchpipe.evaluation.search import UNITS_PER_USD, AnswerArrays, count_right
 from batchpipe.evaluation.sequence import choose_ladder
 from batchpipe.evaluation.shares import share_of as share_in_table
@@ -71,7 +71,7 @@ def accuracy_of_rows_to_come(
 ) -> Outcome:
     """Draw `gold` rows again and again, and promise the accuracy of the table that they were drawn from."""
     whole, drawn = AnswerArrays(rows), random.Random(seed)
-    known: dict[Ladder, tuple[float, float]] = {}
+    known: dict[ThresholdLadder, tuple[float, float]] = {}
     given, broken, paid = 0, 0, 0.0
     for _ in range(draws):
         found = choose_ladder(whole.subset(drawn.sample(range(whole.n), gold)), target, RISK)
@@ -99,7 +99,7 @@ def values_of_rows_to_come(
     """Draw gold rows again and again, and promise precision or recall of a value, alone or together."""
     whole, drawn = AnswerArrays([row.row(claims) for row in rows]), random.Random(seed)
     every = (*(() if target is None else (Claim(kind="accuracy", target=target),)), *claims)
-    known: dict[Ladder, bool] = {}
+    known: dict[ThresholdLadder, bool] = {}
     given = broken = 0
     for _ in range(draws):
         places = drawn.sample(range(whole.n), gold)
@@ -118,11 +118,13 @@ def with_noise(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
     found: list[Row] = []
     for row in rows:
         wrong = drawn.random() < share
-        found.append([each and (Answer(**(_parts(each) | {"correct": each.correct and not wrong}))) for each in row])
+        found.append(
+            [each and (FinalAnswer(**(_parts(each) | {"correct": each.correct and not wrong}))) for each in row]
+        )
     return found
 
 
-def _parts(answer: Answer) -> dict[str, Any]:
+def _parts(answer: FinalAnswer) -> dict[str, Any]:
     return {name: getattr(answer, name) for name in ("valid", "correct", "confidence", "cost_usd", "has")}
 
 
@@ -131,12 +133,12 @@ def agreeing(seed: int, n: int = 3_080) -> list[Row]:
     drawn = random.Random(seed)
     rows: list[Row] = []
     for _ in range(n):
-        ease, row = drawn.random(), list[Answer]()
+        ease, row = drawn.random(), list[FinalAnswer]()
         for agreement, usd in ((0.82, "0.00025"), (0.92, "0.00074")):
             same = (ease if drawn.random() < 0.5 else drawn.random()) < agreement
             sure = confidence(drawn, same, agreement, 0.7)
-            row.append(Answer(valid=True, correct=same, confidence=sure, cost_usd=Decimal(usd)))
-        rows.append([*row, Answer(valid=True, correct=True, confidence=0.9, cost_usd=Decimal("0.00124"))])
+            row.append(FinalAnswer(valid=True, correct=same, confidence=sure, cost_usd=Decimal(usd)))
+        rows.append([*row, FinalAnswer(valid=True, correct=True, confidence=0.9, cost_usd=Decimal("0.00124"))])
     return rows
 
 

@@ -15,7 +15,7 @@ from helpers.confidences import population
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import critical_hits, labels_needed, lower_bound
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row, measure, single
+from batchpipe.evaluation.ladder_cost import FinalAnswer, Row, ThresholdLadder, measure, single
 from batchpipe.evaluation.search import AnswerArrays
 from batchpipe.evaluation.sequence import GRID, path_of, tune_by_all
 from batchpipe.evaluation.tuning import tune_by_half
@@ -27,7 +27,7 @@ def draws(full_sweep: bool) -> int:
     return 2_000 if full_sweep else 60
 
 
-def accuracy_of(rows: Sequence[Row], ladder: Ladder, known: dict[Ladder, float]) -> float:
+def accuracy_of(rows: Sequence[Row], ladder: ThresholdLadder, known: dict[ThresholdLadder, float]) -> float:
     if ladder not in known:
         known[ladder] = measure(rows, ladder).accuracy.value
     return known[ladder]
@@ -40,7 +40,7 @@ def test_few_gold_rows_give_a_cheap_promise_that_is_kept(
     full_sweep: bool, gold: int, target: float, promised: float, usd: float
 ) -> None:
     rows = population(5, (0.784, 0.87, 0.914), knows=0.7)
-    number, known = draws(full_sweep), dict[Ladder, float]()
+    number, known = draws(full_sweep), dict[ThresholdLadder, float]()
     drawn, given, broken, paid = random.Random(gold), 0, 0, Decimal(0)
     for _ in range(number):
         found = tune_by_all(drawn.sample(rows, gold), target=target, points=0)
@@ -60,7 +60,7 @@ def test_a_promise_is_seldom_broken_where_most_ladders_miss_the_target_by_little
     """Test the hardest case: the most careful ladder is just good enough, and what is cheaper is not."""
     rows = population(11, (0.80, 0.80, 0.80), knows=knows)
     target = accuracy_of(rows, single(3), {}) + 0.0001
-    number, known, drawn, broken = 3 * draws(full_sweep), dict[Ladder, float](), random.Random(3), 0
+    number, known, drawn, broken = 3 * draws(full_sweep), dict[ThresholdLadder, float](), random.Random(3), 0
     for _ in range(number):
         found = tune_by_all(drawn.sample(rows, 250), target=target, points=0)
         broken += found.reached and accuracy_of(rows, found.ladder, known) < target
@@ -111,9 +111,9 @@ def test_a_path_is_what_each_of_its_ladders_does_with_the_rows() -> None:
 
 def test_confidences_that_are_no_probabilities_get_a_grid_of_their_own() -> None:
     rows = [
-        [Answer(valid=True, correct=place > 40, confidence=place - 500.5, cost_usd=Decimal(1)), right]
+        [FinalAnswer(valid=True, correct=place > 40, confidence=place - 500.5, cost_usd=Decimal(1)), right]
         for place, right in enumerate(
-            Answer(valid=True, correct=True, confidence=None, cost_usd=Decimal(9)) for _ in range(300)
+            FinalAnswer(valid=True, correct=True, confidence=None, cost_usd=Decimal(9)) for _ in range(300)
         )
     ]
     found = tune_by_all(rows, target=0.95, points=0)

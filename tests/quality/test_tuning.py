@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from batchpipe.charts.tuning_curve import tuning_curve
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.field_comparison import FieldComparison, is_correct
-from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, measure, single
+from batchpipe.evaluation.ladder_cost import Climb, FinalAnswer, Row, ThresholdLadder, climb, measure, single
 from batchpipe.evaluation.promise import allowed_wrong, breach_chance, wrong_limit
 from batchpipe.evaluation.search import AnswerArrays, count_right, grid, shortest_between, try_thresholds
 from batchpipe.evaluation.tuning import Tuning, accept_condition, halves, tune_by_half
@@ -40,22 +40,22 @@ TARGET = 0.90
 SPLITS = 100
 TUNE_CPU_SECONDS = 2
 
-YES = Answer(valid=True, correct=True, confidence=0.9, cost_usd=Decimal(1))
+YES = FinalAnswer(valid=True, correct=True, confidence=0.9, cost_usd=Decimal(1))
 NO = replace(YES, correct=False)
 UNSURE = replace(YES, confidence=0.3)
 WRONG_UNSURE = replace(NO, confidence=0.3)
 SILENT = replace(YES, confidence=None)
-FAILED = Answer(valid=False, correct=False, confidence=None, cost_usd=Decimal(1))
+FAILED = FinalAnswer(valid=False, correct=False, confidence=None, cost_usd=Decimal(1))
 
 
-def made_up(drawn: random.Random, right: Sequence[bool], accuracy: float, cost_usd: Decimal) -> list[Answer]:
+def made_up(drawn: random.Random, right: Sequence[bool], accuracy: float, cost_usd: Decimal) -> list[FinalAnswer]:
     """Return answers that are right where `right` says, each with a confidence that is the true chance of
     being right.
     """
     answers = []
     for each in right:
         sure = confidence(drawn, each, accuracy)
-        answers.append(Answer(valid=True, correct=each, confidence=sure, cost_usd=cost_usd))
+        answers.append(FinalAnswer(valid=True, correct=each, confidence=sure, cost_usd=cost_usd))
     return answers
 
 
@@ -85,7 +85,7 @@ def noise(seed: int, n: int, accuracies: Sequence[float]) -> list[Row]:
     drawn = random.Random(seed)
     return [
         tuple(
-            Answer(
+            FinalAnswer(
                 valid=drawn.random() < 0.98,
                 correct=drawn.random() < accuracy / 0.98,
                 confidence=round(drawn.random(), 2),
@@ -263,8 +263,8 @@ def test_rows_that_may_be_wrong_are_counted_to_the_digit(n: int, target: float, 
     assert allowed_wrong(n, target) == expected
 
 
-BOTH = Ladder(rungs=(1, 2), accepts=(0.5, None))
-STRICT = Ladder(rungs=(1, 2), accepts=(0.5, 0.5))
+BOTH = ThresholdLadder(rungs=(1, 2), accepts=(0.5, None))
+STRICT = ThresholdLadder(rungs=(1, 2), accepts=(0.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -285,12 +285,14 @@ STRICT = Ladder(rungs=(1, 2), accepts=(0.5, 0.5))
         pytest.param((replace(YES, confidence=0.5), NO), BOTH, 1, True, False, 1, id="at the threshold is accepted"),
     ],
 )
-def test_one_rows_way(row: Row, ladder: Ladder, rung: int | None, correct: bool, review: bool, cost_usd: int) -> None:
+def test_one_rows_way(
+    row: Row, ladder: ThresholdLadder, rung: int | None, correct: bool, review: bool, cost_usd: int
+) -> None:
     assert climb(row, ladder) == Climb(rung=rung, correct=correct, review=review, cost_usd=Decimal(cost_usd))
 
 
 ANSWERS = st.none() | st.builds(
-    Answer,
+    FinalAnswer,
     valid=st.booleans(),
     correct=st.booleans(),
     confidence=st.none() | st.sampled_from([0.1, 0.5, 0.5, 0.9, 1.0, 87.5, -3.0, float("nan"), float("inf")]),
@@ -317,7 +319,7 @@ def test_all_ladders_at_once_are_each_ladder_row_by_row(rows: list[Row]) -> None
 def test_a_ladder_adds_up(rows: list[Row], data: st.DataObject) -> None:
     rungs = len(rows[0])
     accepts = data.draw(st.tuples(*[st.none() | st.sampled_from([0.0, 0.5, 0.9, 100.0])] * rungs))
-    ladder = Ladder(rungs=tuple(range(1, rungs + 1)), accepts=accepts)
+    ladder = ThresholdLadder(rungs=tuple(range(1, rungs + 1)), accepts=accepts)
     whole = measure(rows, ladder)
     assert sum(whole.answered) + whole.failed == len(rows)
     assert whole.accuracy.hits + whole.failed <= len(rows)
@@ -326,14 +328,14 @@ def test_a_ladder_adds_up(rows: list[Row], data: st.DataObject) -> None:
     assert sum(part.cost_usd for part in parts) == whole.cost_usd
     assert sum(part.accuracy.hits for part in parts) == whole.accuracy.hits
     everything = sum((each.cost_usd for row in rows for each in row if each), Decimal(0))
-    assert measure(rows, Ladder(rungs=(1,), accepts=(None,))).cost_usd <= whole.cost_usd <= everything
+    assert measure(rows, ThresholdLadder(rungs=(1,), accepts=(None,))).cost_usd <= whole.cost_usd <= everything
 
 
 @given(TABLES, st.sampled_from([(0.5, 0.2), (0.9, 0.5), (100.0, 0.9), (0.1, None)]))
 @settings(max_examples=150, deadline=None)
 def test_a_lower_threshold_never_costs_more(rows: list[Row], pair: tuple[float, float | None]) -> None:
     rungs = tuple(range(1, len(rows[0]) + 1))
-    high, low = (Ladder(rungs=rungs, accepts=(each, *[None] * (len(rungs) - 1))) for each in pair)
+    high, low = (ThresholdLadder(rungs=rungs, accepts=(each, *[None] * (len(rungs) - 1))) for each in pair)
     assert measure(rows, low).cost_usd <= measure(rows, high).cost_usd
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchpipe.commands.eval.quality import Quality
 from batchpipe.engine.quality.evaluate import AnsweredRow
-from batchpipe.evaluation.ladder_cost import Answer
+from batchpipe.evaluation.ladder_cost import FinalAnswer
 from batchpipe.evaluation.sub_ladders import ACCEPTED, rung_shares, sub_ladders
 
 
@@ -22,10 +22,10 @@ def choices_object(
     if any(each.unpriced for each in rows):
         return {"rungs": [], "ladders": []}
     right = {each.rung: each.right_by_key for each in models if each.rung is not None}
-    by_key: dict[str, dict[int, Answer]] = {key: {} for key in masks}
+    by_key: dict[str, dict[int, FinalAnswer]] = {key: {} for key in masks}
     for row in rows:
         if 1 <= row.number <= len(rungs):
-            by_key[row.key][row.number] = Answer(
+            by_key[row.key][row.number] = FinalAnswer(
                 valid=row.valid,
                 correct=right[row.number][row.key],
                 confidence=ACCEPTED if row.accepts else 0.0,

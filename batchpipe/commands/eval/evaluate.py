@@ -17,7 +17,7 @@ from batchpipe.commands.eval.gate import read_bars, versus_object
 from batchpipe.commands.eval.history import history, remember, remember_tuned
 from batchpipe.commands.eval.html import eval_file
 from batchpipe.commands.eval.judges import judges_object
-from batchpipe.commands.eval.measured import known_rows, make_report, measure
+from batchpipe.commands.eval.measured import known_gold_rows, make_report, measure
 from batchpipe.commands.eval.person import read_person
 from batchpipe.commands.eval.quality import quality_object
 from batchpipe.commands.eval.refusals import EVERY, refuse
@@ -87,7 +87,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             found = [measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
             known = None
             if request.tune and not waiting:
-                known = known_rows(evaluation, found[0], read_person(evaluation, request))
+                known = known_gold_rows(evaluation, found[0], read_person(evaluation, request))
         tuned = None
         if known is not None:
             tuned = tune_ladder(context, file, params, known, promise_of(request, claims))

@@ -16,7 +16,7 @@ from batchpipe.commands.eval.judges import judge_notes
 from batchpipe.commands.eval.person import Person
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality
 from batchpipe.commands.eval.report import EvalReport
-from batchpipe.commands.eval.tune import Known, Tuned, promise_of, tune_rows
+from batchpipe.commands.eval.tune import KnownGold, Tuned, promise_of, tune_rows
 from batchpipe.commands.printing.gold import reviewed_notes
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import UsageError
@@ -83,7 +83,7 @@ def read_measured(context: Context, file: PipelineFile) -> Measured:
         found = measure(evaluation, evaluation.sides[0], label)
         made_up = context.settings.emulator and context.emulator_answers(file) is None
         report = make_report(file, evaluation, [found], judged, request, [], made_up=made_up)
-        known = _answered_by_all(known_rows(evaluation, found, None))
+        known = _answered_by_all(known_gold_rows(evaluation, found, None))
     if not known.masks:
         return Measured(report=report, tuned=None, untuned="no gold row was answered by every rung that it may use")
     try:
@@ -92,7 +92,7 @@ def read_measured(context: Context, file: PipelineFile) -> Measured:
         return Measured(report=report, tuned=None, untuned=error.what)
 
 
-def _answered_by_all(known: Known) -> Known:
+def _answered_by_all(known: KnownGold) -> KnownGold:
     """Return what is known of the rows that have an answer of every rung they may use."""
     answered = {number: {each.key for each in outcomes} for number, outcomes in known.by_rung.items()}
     whole = {
@@ -147,11 +147,11 @@ def _recorded_label(context: Context, evaluation: Evaluation) -> str:
     return str(found[0][0]) if found else "not run yet"
 
 
-def known_rows(evaluation: Evaluation, numbers: PromptNumbers, person: Person | None) -> Known:
+def known_gold_rows(evaluation: Evaluation, numbers: PromptNumbers, person: Person | None) -> KnownGold:
     """Return what is known of the gold rows for tuning."""
     key = evaluation.sides[0].ladder.file.pipeline.input.key
     failed = numbers.unanswered
-    return Known(
+    return KnownGold(
         by_rung=numbers.by_rung,
         right={
             each.rung: {key: right and key not in failed for key, right in each.right_by_key.items()}

@@ -13,7 +13,7 @@ from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.printing.text import count, duration, money
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.quality.evaluate import Evaluation
-from batchpipe.evaluation.ladder_cost import Answer
+from batchpipe.evaluation.ladder_cost import FinalAnswer
 from batchpipe.evaluation.tuning import Tuning
 from batchpipe.sql.quoting import joined, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
@@ -42,7 +42,7 @@ class Person:
     source: Source
     seconds_per_row: float | None
 
-    def answer(self, key: str, has: tuple[bool, ...]) -> Answer:
+    def answer(self, key: str, has: tuple[bool, ...]) -> FinalAnswer:
         """Return the person's answer to the gold row `key`; `has` says which promised values are true.
 
         Which rows the person gets wrong is drawn by the hash of the key, so that the test of the promise stays exact.
@@ -50,7 +50,7 @@ class Person:
         drawn = int(md5(f"person\x1f{key}".encode(), usedforsecurity=False).hexdigest()[:12], 16) / 16**12
         right = drawn < self.accuracy
         given = has if right else (False,) * len(has)
-        return Answer(valid=True, correct=right, confidence=None, cost_usd=self.usd, has=given)
+        return FinalAnswer(valid=True, correct=right, confidence=None, cost_usd=self.usd, has=given)
 
 
 def read_person(evaluation: Evaluation, request: EvalRequest) -> Person | None:

@@ -24,7 +24,7 @@ from batchpipe.engine.run.preview import preview
 from batchpipe.evaluation.claims import Claim, ClaimResult
 from batchpipe.evaluation.field_comparison import class_name
 from batchpipe.evaluation.guarantee import guarantee
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
+from batchpipe.evaluation.ladder_cost import FinalAnswer, LadderResult, Row, ThresholdLadder
 from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.tuning import RISK, Tuning, tune_by_half
 from batchpipe.pipeline.model import PipelineFile
@@ -73,7 +73,7 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class WantedPromise:
     """What is to be promised: that the share `target` is right, of rows to come or of the held-out half, and `claims`
     about values.
 
@@ -89,7 +89,7 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownGold:
     """What is known of the gold rows: the answers of each rung, which of them are right, the rungs that a row may use,
     and the true values. `picked` are the rows that promise nothing. `person` is the last rung, None without one.
     """
@@ -103,14 +103,14 @@ class Known:
     person: Person | None = None
 
 
-def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> Promise:
+def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> WantedPromise:
     """Return what the options ask to promise: without `--target` the default accuracy, or the claims about values
     alone.
     """
     target = request.target
     if target is None and not claims:
         target = DEFAULT_TARGET
-    return Promise(
+    return WantedPromise(
         target=target,
         risk=RISK if request.risk is None else request.risk,
         held_out=request.held_out,
@@ -120,7 +120,7 @@ def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> Promise:
 
 
 def tune_ladder(
-    context: Context, file: PipelineFile, params: Mapping[str, Any], known: Known, wanted: Promise
+    context: Context, file: PipelineFile, params: Mapping[str, Any], known: KnownGold, wanted: WantedPromise
 ) -> Tuned:
     """Find the thresholds for the ladder from what each rung answered, and what they would cost the answered rows.
 
@@ -130,7 +130,7 @@ def tune_ladder(
     return replace(found, redo_usd=_redo_usd(context, params, found))
 
 
-def tune_rows(file: PipelineFile, known: Known, wanted: Promise) -> Tuned:
+def tune_rows(file: PipelineFile, known: KnownGold, wanted: WantedPromise) -> Tuned:
     """Find the thresholds for the ladder from what each rung answered.
 
     Raises UsageError where a price or every confidence is missing.
@@ -187,13 +187,15 @@ def _true_values(claims: Sequence[Claim], truth: Mapping[str, Any]) -> tuple[boo
     return tuple(class_name(truth[each.field]) == each.value for each in claims)
 
 
-def _answer(given: Outcome | None, correct: bool, mask: int, number: int, claims: Sequence[Claim]) -> Answer | None:
+def _answer(
+    given: Outcome | None, correct: bool, mask: int, number: int, claims: Sequence[Claim]
+) -> FinalAnswer | None:
     if (number and not mask >> (number - 1) & 1) or (not number and given is None):
         return None
     has = has_values(claims, given.answer if given is not None else None)
     if given is None:
-        return Answer(valid=False, correct=False, confidence=None, cost_usd=Decimal(0), has=has)
-    return Answer(
+        return FinalAnswer(valid=False, correct=False, confidence=None, cost_usd=Decimal(0), has=has)
+    return FinalAnswer(
         valid=given.answer is not None,
         correct=correct,
         confidence=given.confidence,
@@ -384,6 +386,6 @@ def _costs(measured: LadderResult) -> str:
     return f"{money(measured.usd_per_1000)} per 1,000 rows{right}"
 
 
-def _shown(ladder: Ladder, local: bool) -> str:
+def _shown(ladder: ThresholdLadder, local: bool) -> str:
     steps = zip((place - local for place in ladder.rungs), ladder.accepts, strict=True)
     return ", ".join(f"{rung}" if accept is None else f"{rung} from {accept:g}" for rung, accept in steps)

@@ -12,7 +12,7 @@ from batchpipe.engine.gold.gold_rows import GoldField
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.evaluation.claims import Claim, PromisedValues, read_claim
 from batchpipe.evaluation.field_comparison import class_name
-from batchpipe.evaluation.ladder_cost import Ladder
+from batchpipe.evaluation.ladder_cost import ThresholdLadder
 from batchpipe.evaluation.tuning import accept_condition
 from batchpipe.schema.columns import Column
 from batchpipe.sql.quoting import quote_identifier, quote_literal
@@ -78,7 +78,7 @@ def has_values(claims: Sequence[Claim], answer: Mapping[str, Any] | None) -> tup
 
 
 def ladder_accepts(
-    ladder: Ladder, claims: Sequence[Claim], confidences: Sequence[str], columns: Sequence[Column]
+    ladder: ThresholdLadder, claims: Sequence[Claim], confidences: Sequence[str], columns: Sequence[Column]
 ) -> dict[int, str | None]:
     """Return the SQL of `accept` for each rung that is used; None for a rung that accepts every valid answer.
 

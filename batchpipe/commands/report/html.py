@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchpipe.charts.chart import dollars
-from batchpipe.charts.columns import Column, columns
+from batchpipe.charts.columns import ChartColumn, columns
 from batchpipe.charts.points import Point, Words, points
-from batchpipe.charts.shares import Share, shares
+from batchpipe.charts.shares import BarShare, shares
 from batchpipe.commands.eval.quality import SEVERAL
 from batchpipe.commands.printing.agreement import agreement_line
 from batchpipe.commands.printing.caching import came_to_text
@@ -97,11 +97,11 @@ def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None
     stands = sums.accepted
     rest = sums.requests - sums.accepted - sums.review - sums.escalated - sums.failed
     parts = [
-        Share(name="stand", number=stands, colour="green"),
-        Share(name="to review", number=sums.review, colour="amber"),
-        Share(name="went up", number=sums.escalated, colour="purple"),
-        Share(name="failed", number=sums.failed, colour="red"),
-        Share(name="tried again", number=max(rest, 0), colour="pink"),
+        BarShare(name="stand", number=stands, colour="green"),
+        BarShare(name="to review", number=sums.review, colour="amber"),
+        BarShare(name="went up", number=sums.escalated, colour="purple"),
+        BarShare(name="failed", number=sums.failed, colour="red"),
+        BarShare(name="tried again", number=max(rest, 0), colour="pink"),
     ]
     is_local = found.rung == 0 and found.provider == LOCAL
     words = [count(sums.requests, "row" if is_local else "request"), f"{share(stands, sums.requests)} stand"]
@@ -180,7 +180,7 @@ def _days(found: Report) -> list[Block]:
     days = list(reversed(found.days))
     if not days:
         return [Sentences(found=["Nothing was spent yet."], tone="soft")]
-    bars = [Column(name=f"{each.day:%m-%d}", parts=[float(each.sums.cost_usd or 0)]) for each in days]
+    bars = [ChartColumn(name=f"{each.day:%m-%d}", parts=[float(each.sums.cost_usd or 0)]) for each in days]
     chart = columns("Spend by day", ["cost"], bars, axis=dollars, cell=lambda each: f"${each:,.4f}", of="day")
     return [Picture(chart=chart)]
 

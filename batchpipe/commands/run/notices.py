@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from batchpipe.commands.run.result import Ended
+from batchpipe.commands.run.result import FinishedPipeline
 from batchpipe.engine.context import Context
 from batchpipe.engine.notices.notices import Notice, Told, tell
 
 
 def tell_ends(
-    context: Context, ended: Sequence[Ended], names: Mapping[str, Sequence[str]], say: Callable[[str], None]
+    context: Context, ended: Sequence[FinishedPipeline], names: Mapping[str, Sequence[str]], say: Callable[[str], None]
 ) -> list[Notice]:
     """Send the notices that are due about `ended`, and return them; `names` are those of each pipeline in the ledger.
 
@@ -19,7 +19,7 @@ def tell_ends(
     return tell(context, [_told(each, names) for each in ended], say)
 
 
-def _told(ended: Ended, names: Mapping[str, Sequence[str]]) -> Told:
+def _told(ended: FinishedPipeline, names: Mapping[str, Sequence[str]]) -> Told:
     """Return what may be told of a pipeline's end."""
     result = ended.result
     return Told(

@@ -35,7 +35,7 @@ CODES = {"done": DONE, "failed_rows": FAILED_ROWS, "pending": PENDING, "gate": G
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class FinishedPipeline:
     """A pipeline's part of a run that is over. `batches` were still open at its end."""
 
     result: RunResult
@@ -50,7 +50,7 @@ class Ended:
         return self.result.error is not None and not self.result.run_id
 
 
-def code_of(ended: Ended, *, pending_ok: bool) -> int:
+def code_of(ended: FinishedPipeline, *, pending_ok: bool) -> int:
     """Return the exit code of one pipeline."""
     if ended.result.error is not None:
         return ended.result.error.exit_code
@@ -58,7 +58,7 @@ def code_of(ended: Ended, *, pending_ok: bool) -> int:
     return DONE if code == PENDING and pending_ok else code
 
 
-def result_object(ended: Ended, again: str | None = None) -> dict[str, Any]:
+def result_object(ended: FinishedPipeline, again: str | None = None) -> dict[str, Any]:
     """Return the object of `run --json`. Counts that the run did not reach are null; `pilot` is there at a pilot's
     gate. `again` is the command that goes on with a run that was interrupted; None where it was not.
     """
@@ -93,7 +93,7 @@ def result_object(ended: Ended, again: str | None = None) -> dict[str, Any]:
     }
 
 
-def result_text(ended: Ended, call: Call, database: Path) -> str:
+def result_text(ended: FinishedPipeline, call: Call, database: Path) -> str:
     """Return the last lines of a run: the rows by state, the cost, the table, and what to do next."""
     result = ended.result
     version = f" (prompt {result.prompt_version})" if result.prompt_version else ""
@@ -109,7 +109,7 @@ def result_text(ended: Ended, call: Call, database: Path) -> str:
     return "\n".join(lines)
 
 
-def interrupted_text(ended: Sequence[Ended], call: Call) -> str:
+def interrupted_text(ended: Sequence[FinishedPipeline], call: Call) -> str:
     """Return what an interrupt leaves behind, and how to go on."""
     lines = ["interrupted: nothing is lost"]
     flying = [each for each in ended if each.batches]
@@ -125,11 +125,11 @@ def interrupted_text(ended: Sequence[Ended], call: Call) -> str:
     return "\n".join(lines)
 
 
-def _cancel(ended: Ended, call: Call) -> str:
+def _cancel(ended: FinishedPipeline, call: Call) -> str:
     return call.suggest(f"cancel {ended.result.pipeline}")
 
 
-def _headline(ended: Ended, call: Call) -> str:
+def _headline(ended: FinishedPipeline, call: Call) -> str:
     """Return how the run ended, in a few words."""
     result = ended.result
     if call.interrupted():
@@ -151,7 +151,7 @@ def _headline(ended: Ended, call: Call) -> str:
     return f"{done}; some rows failed" if result.status == "failed_rows" else done
 
 
-def _result_pairs(ended: Ended, call: Call, database: Path) -> list[tuple[str, object]]:
+def _result_pairs(ended: FinishedPipeline, call: Call, database: Path) -> list[tuple[str, object]]:
     result = ended.result
     found: list[tuple[str, object]] = [("rows", _rows(result.rows))]
     if result.submitted:
@@ -201,7 +201,7 @@ def _rows(rows: Mapping[str, int]) -> str:
     return f"{count(rows['input'])} in the input" + (f": {listed}" if listed else "") + removed
 
 
-def _next_steps(ended: Ended, call: Call) -> list[str]:
+def _next_steps(ended: FinishedPipeline, call: Call) -> list[str]:
     """Return the commands that a person may want next."""
     result, name = ended.result, ended.result.pipeline
     if call.interrupted() or result.error is not None:

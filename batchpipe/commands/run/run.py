@@ -22,7 +22,7 @@ from batchpipe.commands.call.options import RunRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.plan.due_work import rows_options
 from batchpipe.commands.run.display import Display, Lines, live_view
-from batchpipe.commands.run.result import Ended, code_of, interrupted_text, result_object, result_text
+from batchpipe.commands.run.result import FinishedPipeline, code_of, interrupted_text, result_object, result_text
 from batchpipe.commands.run.views import Watcher
 from batchpipe.commands.run.without_file import possible_names, save_and_tell
 from batchpipe.common.errors import LockedError, PipelineError, UsageError
@@ -42,10 +42,12 @@ LONGEST_WAIT_SECONDS = 1e9  # thirty years
 LAST_LOOK_SECONDS = 3.0
 
 
-def _ended(run: PipelineRun) -> Ended:
+def _ended(run: PipelineRun) -> FinishedPipeline:
     """Return the end of a run as it is printed, also after an interrupt."""
     table, batches = run.file.pipeline.table, tuple(run.open)
-    return Ended(result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches, summary=run.summary)
+    return FinishedPipeline(
+        result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches, summary=run.summary
+    )
 
 
 def run(call: Call, request: RunRequest) -> int:
@@ -149,7 +151,7 @@ def _look_again(context: Context, runs: Sequence[PipelineRun]) -> None:
             run.open = open_batches(session, run.file.pipeline.names)
 
 
-def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path, *, pending_ok: bool) -> None:
+def _print(call: Call, ended: Sequence[FinishedPipeline], single: bool, database: Path, *, pending_ok: bool) -> None:
     """Print the errors and the results; with `--quiet` only the results of pipelines where something is wrong."""
     errors = [each.result.error for each in ended if each.result.error is not None and not call.interrupted()]
     for error in errors:
@@ -172,7 +174,7 @@ def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path, *, 
     call.emit([result_object(each, again) for each in ended], single)
 
 
-def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, Ended]]:
+def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, FinishedPipeline]]:
     """Return the files to run. A file that cannot be read does not stop the others, unless it is the only one."""
     files, problems = load_each(selection, call.root, call.settings.budget)
     refuse_same_names(files)
@@ -181,7 +183,7 @@ def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[P
         error = PipelineError.from_problems(found)
         if len(selection.paths) == 1:
             raise error
-        broken[path] = Ended(result=RunResult.begun_only(path.stem, "", None, error), table=path.stem)
+        broken[path] = FinishedPipeline(result=RunResult.begun_only(path.stem, "", None, error), table=path.stem)
     return files, broken
 
 

@@ -18,7 +18,7 @@ from batchpipe.common.logs import Event
 from batchpipe.common.progress import Counted, Phase, Progress
 from batchpipe.engine.cost.budget import has_limit, project_limits, tightest
 from batchpipe.engine.cost.estimate import Times, recent_times
-from batchpipe.engine.ledger.events import OpenBatch, load, spent
+from batchpipe.engine.ledger.events import OpenBatch, open_load, spent
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pipeline_run import PipelineRun
@@ -117,7 +117,7 @@ class RunViews:
             if has_limit(run.file, run.options.max_usd):
                 paid = spent(session, names, run.run_id)
                 further = project_limits(session, run.file, run.run_id)
-                limit = tightest(budget, run.options.max_usd, paid, load(session, names, run.run_id), further)
+                limit = tightest(budget, run.options.max_usd, paid, open_load(session, names, run.run_id), further)
                 if limit is not None:
                     seen.limit = LimitView(limit.name, limit.spent_usd, limit.allowed_usd)
         none_known = totals[0]["unpriced"] and totals[0]["unpriced"] == totals[0]["attempts"]

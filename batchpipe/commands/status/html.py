@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchpipe.charts.chart import Chart
-from batchpipe.charts.shares import Share, shares
+from batchpipe.charts.shares import BarShare, shares
 from batchpipe.commands.printing.text import count, moment, money
 from batchpipe.commands.status.read import Run
 from batchpipe.html.blocks import Cell, Legend, Table, Text
@@ -28,7 +28,7 @@ RUN_COLOURS = {"done": "green", "pending": "blue", "open": "blue", "gate": "ambe
 def states_chart(pipeline: str, rows: Mapping[str, int]) -> Chart:
     """Return the bar of a pipeline's rows by state; `review` is a part of `accepted`."""
     numbers = {**rows, "accepted": rows["accepted"] - rows["review"]}
-    found = [Share(name=words, number=numbers.get(name, 0), colour=colour) for name, colour, words in STATES]
+    found = [BarShare(name=words, number=numbers.get(name, 0), colour=colour) for name, colour, words in STATES]
     return shares(f"rows of {pipeline}", found)
 
 

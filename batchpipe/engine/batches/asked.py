@@ -49,7 +49,7 @@ class AskedChunk:
         return any(each < self.whole_until for each in self.left)
 
 
-class RealtimeChunks(Protocol):
+class ChunkAsker(Protocol):
     """Asks chunks of due requests by realtime calls."""
 
     @property

@@ -13,8 +13,8 @@ from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, project_limits, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.exchange.late_refusals import SmallerChunks
-from batchpipe.engine.exchange.queues import Chosen, FullQueues, queue_room
-from batchpipe.engine.ledger.events import Load, load, spent
+from batchpipe.engine.exchange.queues import ChosenLoad, FullQueues, queue_room
+from batchpipe.engine.ledger.events import Load, open_load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
@@ -141,7 +141,7 @@ class ChunkChooser:
         Raises PipelineError where money is limited and a price is not known.
         """
         pipeline, names = self.resolved.file.pipeline, self.resolved.names
-        busy = load(session, names, self.run_id)
+        busy = open_load(session, names, self.run_id)
         # What was ever spent is a sum over all results. It is not asked for where no budget limits it.
         limit = None
         if self.reserves is not None:
@@ -208,7 +208,7 @@ class ChunkChooser:
         provider = resolved.provider_of(settings)
         beside = [each for each in chunks if resolved.provider_of(resolved.rungs[each.rung - 1]) == provider]
         room = queue_room(session, provider, settings, self.full)
-        chosen = Chosen(batches=len(beside), requests=sum(each.count for each in beside))
+        chosen = ChosenLoad(batches=len(beside), requests=sum(each.count for each in beside))
         if room.bytes is None:
             return room.fitting(count, lambda number: number, chosen)
         with session.connection.cursor() as cursor:

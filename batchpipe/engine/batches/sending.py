@@ -12,7 +12,7 @@ from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import intersect_ranges, subtract_ranges
 from batchpipe.decide.waits import LONGEST_REFUSAL, LOST_IN_A_ROW
-from batchpipe.engine.batches.asked import AskedChunk, RealtimeChunks
+from batchpipe.engine.batches.asked import AskedChunk, ChunkAsker
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
 from batchpipe.engine.batches.next_chunks import ChunkChooser, NoRoom
 from batchpipe.engine.batches.submit import SentChunk, Submitter
@@ -51,14 +51,14 @@ class DueRequests:
     context: Context
     max_usd: Decimal | None
     tell: Tell
-    realtime: Callable[[], RealtimeChunks]
+    realtime: Callable[[], ChunkAsker]
     no_room: NoRoom | None = None
     wake_at: datetime | None = None
     submitted: int = 0
     asked: int = 0
     batches: int = 0
     overtaken: bool = False
-    _asking: RealtimeChunks | None = field(default=None, init=False)
+    _asking: ChunkAsker | None = field(default=None, init=False)
     _scattered: bool = field(default=False, init=False)
     _too_late_in_a_row: int = field(default=0, init=False)
     _plan: Plan | None = field(default=None, init=False)
@@ -140,7 +140,7 @@ class DueRequests:
         return (self.context.clock().date(), *(each.chunk_id for each in in_flight.open))
 
     @property
-    def _asks(self) -> RealtimeChunks:
+    def _asks(self) -> ChunkAsker:
         """Return what asks requests in realtime, which is made at its first use."""
         self._asking = self._asking or self.realtime()
         return self._asking

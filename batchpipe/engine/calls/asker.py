@@ -9,8 +9,8 @@ from typing import Any
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge, include_parts
-from batchpipe.engine.calls.intents import CallIntents, Claim
-from batchpipe.engine.calls.try_request import TryRequest, most_usd, refuse_over_budget
+from batchpipe.engine.calls.intents import CallClaim, CallIntents
+from batchpipe.engine.calls.try_request import TriedRequest, most_usd, refuse_over_budget
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import CALL_SECONDS
@@ -32,9 +32,9 @@ class Asker:
     snapshot: Snapshot
     intents: CallIntents
     git_commit: str | None
-    call: Callable[[TryRequest], float]
+    call: Callable[[TriedRequest], float]
 
-    def _claim(self, request: TryRequest) -> Claim:
+    def _claim(self, request: TriedRequest) -> CallClaim:
         """Return who asks a request; where it is ours, its intent is committed.
 
         Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.requests`, `ledger.events`, the raw folder.
@@ -79,7 +79,7 @@ class Asker:
             add_request,
         )
 
-    def _request_values(self, session: Session, request: TryRequest) -> dict[str, Any]:
+    def _request_values(self, session: Session, request: TriedRequest) -> dict[str, Any]:
         """Return the values of the statement that records a request."""
         return {
             "pipeline": self.resolved.name,
@@ -101,7 +101,7 @@ class Asker:
             "seq": session.seq,
         }
 
-    def ask(self, request: TryRequest) -> tuple[TryRequest, float, str | None]:
+    def ask(self, request: TriedRequest) -> tuple[TriedRequest, float, str | None]:
         """Ask a request that has no answer, or wait for the answer of who asks it now.
 
         Return the request as it was answered, the seconds of our own call, and the batch that it is in flight with.
@@ -131,7 +131,7 @@ class Asker:
                 machine.sleep(WAIT_SECONDS)
         return request, 0.0, None
 
-    def _renewed(self, request: TryRequest) -> TryRequest:
+    def _renewed(self, request: TriedRequest) -> TriedRequest:
         """Return `request` under new ids."""
         with self.context.database.reading(self.intents.work) as session:
             chunk_id = session.new_id()

@@ -20,7 +20,7 @@ Standing = Literal["ours", "answered", "being_asked", "in_batch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class CallClaim:
     """Says who asks a request. `custom_id` is that of the request that has, or gets, the answer."""
 
     standing: Standing
@@ -49,7 +49,7 @@ class CallIntents:
         same: Mapping[str, Any],
         data: Mapping[str, Any],
         add_request: Callable[[Session], None],
-    ) -> Claim:
+    ) -> CallClaim:
         """Return who asks the request; where it is ours, its intent is committed, and kept in the raw folder.
 
         `same` has the SQL of its `fingerprints`, its `settings` and its `part`. `data` is that of the intent's event.
@@ -68,9 +68,9 @@ class CallIntents:
             add_event(session, self.resolved.name, "call_prepared", data, run_id=self.run_id, chunk_id=chunk_id)
         with self.database.reading(self.work) as session:
             keep_chunks(session, self.raw_folder, [chunk_id], self.database.path.name)
-        return Claim(standing="ours", custom_id=custom_id)
+        return CallClaim(standing="ours", custom_id=custom_id)
 
-    def _found(self, session: Session, same: Mapping[str, Any]) -> Claim | None:
+    def _found(self, session: Session, same: Mapping[str, Any]) -> CallClaim | None:
         """Return who has asked the same and has the answer or can still get it; None where nobody has.
 
         Reads the ledger.
@@ -82,11 +82,11 @@ class CallIntents:
         )
         for each in session.dictionaries(statement, {"settings": same["settings"], "part": same["part"]}):
             if each["answered"]:
-                return Claim(standing="answered", custom_id=each["custom_id"])
+                return CallClaim(standing="answered", custom_id=each["custom_id"])
             if each["in_batch"]:
-                return Claim(standing="in_batch", custom_id=each["custom_id"], batch_id=each["batch_id"])
+                return CallClaim(standing="in_batch", custom_id=each["custom_id"], batch_id=each["batch_id"])
             if each["called_at"] is not None and not _is_over(each["called_at"], session.now):
-                return Claim(standing="being_asked", custom_id=each["custom_id"])
+                return CallClaim(standing="being_asked", custom_id=each["custom_id"])
         return None
 
     def end(self, chunk_id: str, outcome: str, message: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.engine.calls.try_request import TryRequest
+from batchpipe.engine.calls.try_request import TriedRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def sum_known(values: Sequence[Any]) -> Any:
     return sum(known[1:], known[0]) if known and len(known) == len(values) else None
 
 
-def member_of(row: TriedRow, request: TryRequest, *, winner: bool) -> TriedMember:
+def member_of(row: TriedRow, request: TriedRequest, *, winner: bool) -> TriedMember:
     """Return what a member answered, of the row that it answers alone."""
     return TriedMember(
         model=request.settings.model,

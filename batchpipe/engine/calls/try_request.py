@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import project_limits, tightest
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.cost.most import most_unmarked_usd
-from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.ledger.events import open_load, spent
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import Message, RungSettings
 from batchpipe.sql.quoting import Sql
@@ -19,7 +20,7 @@ from batchpipe.store.database import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TryRequest:
+class TriedRequest:
     """Describes a row as it is sent.
 
     `fingerprints` is SQL for those by every recipe. `custom_id` is that of the known answer, or of the call to come.
@@ -40,7 +41,7 @@ class TryRequest:
     local_model: str | None = None
 
 
-def most_usd(context: Context, resolved: Resolved, request: TryRequest) -> Decimal | None:
+def most_usd(context: Context, resolved: Resolved, request: TriedRequest) -> Decimal | None:
     """Return the most that the call of a request can cost; None where no price is known."""
     price = context.prices().price(resolved, request.settings, context.clock().date(), realtime=True)
     if price is None:
@@ -49,7 +50,7 @@ def most_usd(context: Context, resolved: Resolved, request: TryRequest) -> Decim
 
 
 def refuse_over_budget(
-    session: Session, context: Context, resolved: Resolved, requests: Sequence[TryRequest], run_id: str
+    session: Session, context: Context, resolved: Resolved, requests: Sequence[TriedRequest], run_id: str
 ) -> None:
     """Raise GateError where the calls may cost more than what is left of a budget.
 
@@ -58,7 +59,7 @@ def refuse_over_budget(
     asked = [each for each in requests if each.chunk_id is not None]
     most = sum((most_usd(context, resolved, each) or Decimal(0) for each in asked), Decimal(0))
     names = resolved.names
-    spent_so_far, busy = spent(session, names, run_id), load(session, names, run_id)
+    spent_so_far, busy = spent(session, names, run_id), open_load(session, names, run_id)
     further = project_limits(session, resolved.file, run_id)
     limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy, further)
     if limit is not None and most > limit.left_usd:
@@ -68,3 +69,13 @@ def refuse_over_budget(
             where=resolved.name,
             hint="Try fewer rows, or raise the budget.",
         )
+
+
+def sent_once(requests: Sequence[TriedRequest]) -> list[TriedRequest]:
+    """Return `requests`: of those that ask the same only the first is to be sent, the others take its answer."""
+    first: dict[tuple[str, str, str], TriedRequest] = {}
+    found = []
+    for each in requests:
+        same = first.setdefault((each.fingerprint, settings_text(each.settings), each.part), each)
+        found.append(each if same is each else replace(each, custom_id=same.custom_id, chunk_id=None))
+    return found

@@ -23,7 +23,7 @@ LEARNED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class ChosenLoad:
     """What goes to a provider with the next chunk: batches, requests, and bytes that stand for tokens to its model."""
 
     batches: int
@@ -44,7 +44,7 @@ class QueueRoom:
     empty: bool = True
     learned: bool = False
 
-    def fitting(self, count: int, size_of: Callable[[int], int], chosen: Chosen) -> int:
+    def fitting(self, count: int, size_of: Callable[[int], int], chosen: ChosenLoad) -> int:
         """Return how many of `count` requests fit beside what is `chosen` already.
 
         `size_of` gives the bytes of so many requests. A request that is too large for an empty queue is tried: the

@@ -225,7 +225,7 @@ def _open_batch(row: dict[str, Any]) -> OpenBatch:
     return OpenBatch(**values | {name: str(row[name]) for name in ("chunk_id", "run_id")})
 
 
-def load(session: Session, names: Sequence[str], run_id: str) -> Load:
+def open_load(session: Session, names: Sequence[str], run_id: str) -> Load:
     """Return the open batches and requests of the pipelines called `names`, and what the batches can cost.
 
     Reads the ledger.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchpipe.engine.local.versions import RecordedVersion
+from batchpipe.engine.local.versions import RecordedLocalVersion
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.local_model.trust import drifted
 from batchpipe.sql.quoting import joined, quote_list, quote_literal, sql
@@ -20,7 +20,7 @@ class SetAside:
     why: str
 
 
-def find_drift(session: Session, resolved: Resolved, version: RecordedVersion) -> SetAside | None:
+def find_drift(session: Session, resolved: Resolved, version: RecordedLocalVersion) -> SetAside | None:
     """Return the version as set aside where its audited rows agree too seldom; None where they do not.
 
     The bound holds however often one looks: it is wrong for 1% of versions in all their life. Each audited row counts

@@ -19,10 +19,10 @@ from batchpipe.engine.local.least import least_confidence
 from batchpipe.engine.local.promise import NO_GOLD, GoldTest, Promise
 from batchpipe.engine.local.versions import (
     KnownVersions,
-    RecordedVersion,
+    RecordedLocalVersion,
     read_model,
     read_versions,
-    record_version,
+    record_local_version,
     set_aside,
     usable_version,
 )
@@ -153,12 +153,12 @@ def record_prepared(context: Context, work: Work, resolved: Resolved, prepared: 
             set_aside(session, resolved, run_id, prepared.aside.version, prepared.aside.why)
         # Another process, such as an evaluation beside a run, may have trained a version meanwhile.
         if prepared.values is not None and read_versions(session, resolved).next_number == prepared.values["version"]:
-            record_version(session, resolved, run_id, prepared.values)
+            record_local_version(session, resolved, run_id, prepared.values)
         if prepared.test is not None:
             add_event(session, resolved.name, "local_tested", prepared.test, run_id=run_id)
 
 
-def _is_due(known: KnownVersions, usable: RecordedVersion | None, shape: str, lessons: int) -> bool:
+def _is_due(known: KnownVersions, usable: RecordedLocalVersion | None, shape: str, lessons: int) -> bool:
     """Return whether the model is to be trained: there is none, a tenth more has come in, or a person contradicts it.
 
     A version that was set aside is followed by another once something has come in since.
@@ -200,7 +200,7 @@ def _train(work: Work, resolved: Resolved, number: int, lessons: int) -> tuple[d
     return values, _version(work, resolved, number, load(arrays, document))
 
 
-def _loaded(work: Work, resolved: Resolved, usable: RecordedVersion, stored: tuple[str, bytes]) -> LocalVersion:
+def _loaded(work: Work, resolved: Resolved, usable: RecordedLocalVersion, stored: tuple[str, bytes]) -> LocalVersion:
     document, arrays = stored
     return _version(work, resolved, usable.version, load(arrays, document))
 

@@ -16,7 +16,7 @@ from batchpipe.store.queries import query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedVersion:
+class RecordedLocalVersion:
     """A version of the local model as it is recorded.
 
     `answers` is how many could be learnt from when it was trained, `trained_on` how many it was trained on. `accuracy`
@@ -40,14 +40,14 @@ class KnownVersions:
     `tests` are the tests on gold, oldest first.
     """
 
-    versions: tuple[RecordedVersion, ...]
+    versions: tuple[RecordedLocalVersion, ...]
     set_aside: frozenset[int]
     next_number: int
     contradicted: bool
     tests: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def newest(self) -> RecordedVersion | None:
+    def newest(self) -> RecordedLocalVersion | None:
         """Return the newest version; None where there is none."""
         return self.versions[-1] if self.versions else None
 
@@ -59,7 +59,7 @@ def read_versions(session: Session, resolved: Resolved) -> KnownVersions:
     """
     pipelines = quote_list(resolved.names)
     rows = session.dictionaries(query("local_models", pipelines=pipelines))
-    versions = tuple(RecordedVersion(**{**row, "shape": row["shape"].replace("-", "")}) for row in rows)
+    versions = tuple(RecordedLocalVersion(**{**row, "shape": row["shape"].replace("-", "")}) for row in rows)
     aside = session.rows(query("local_set_aside", pipelines=pipelines))
     contradicted = False
     if versions:
@@ -81,7 +81,7 @@ def read_model(session: Session, resolved: Resolved, version: int) -> tuple[str,
     return str(document), bytes(arrays)
 
 
-def record_version(session: Session, resolved: Resolved, run_id: str, values: Mapping[str, Any]) -> None:
+def record_local_version(session: Session, resolved: Resolved, run_id: str, values: Mapping[str, Any]) -> None:
     """Record a version; `values` are its columns. Writes `ledger.local_models`."""
     stamp = {"pipeline": resolved.name, "run_id": run_id, "now": session.now, "seq": session.seq}
     session.execute(query("insert_local_model"), {**stamp, **values})
@@ -92,7 +92,7 @@ def set_aside(session: Session, resolved: Resolved, run_id: str, version: int, w
     add_event(session, resolved.name, "local_set_aside", {"version": version, "why": why}, run_id=run_id)
 
 
-def usable_version(known: KnownVersions, shape: str) -> RecordedVersion | None:
+def usable_version(known: KnownVersions, shape: str) -> RecordedLocalVersion | None:
     """Return the newest version, unless it is of another shape or set aside."""
     newest = known.newest
     return newest if newest is not None and newest.shape == shape and newest.version not in known.set_aside else None

@@ -16,7 +16,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold.sample import sample_parameter, sample_parts
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.output.output_table import merge_output, writing_output
-from batchpipe.engine.quality.review_order import fill_doubts, read_answers
+from batchpipe.engine.quality.review_order import fill_doubts, read_answers_under_review
 from batchpipe.engine.quality.review_target import target_conditions
 from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
@@ -155,7 +155,7 @@ class Desk:
             )
             session.execute(statement, {"sample": sample_parameter(self.resolved.file)})
             fill_known_votes(session, self.resolved, Sql("work.review_answers"))
-            doubted = read_answers(session, self.resolved)
+            doubted = read_answers_under_review(session, self.resolved)
             target = target_conditions(session, self.resolved, self.context.providers)
         if doubted is not None:
             fill_doubts(self.work, self.resolved, doubted)

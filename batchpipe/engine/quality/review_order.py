@@ -33,7 +33,7 @@ class AnswersUnderReview:
     stored: tuple[str, bytes] | None
 
 
-def read_answers(session: Session, resolved: Resolved) -> AnswersUnderReview | None:
+def read_answers_under_review(session: Session, resolved: Resolved) -> AnswersUnderReview | None:
     """Return what a model of errors is fitted on. Where the confidence orders the rows instead, write that order and
     return None.
 

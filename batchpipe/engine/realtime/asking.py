@@ -33,7 +33,7 @@ RATE_KINDS = ("rate_limit", "queue_full")
 Ending = Literal["asked", "paused", "time_is_up", "not_sent"]
 
 
-class Call(NamedTuple):
+class RealtimeCall(NamedTuple):
     """A request to ask: its custom id, its number among the due requests, and its params."""
 
     custom_id: str
@@ -70,12 +70,12 @@ class ChunkAsking:
     age: IntentAge
     clock: Callable[[], datetime]
     progress: Callable[[int], None]
-    _waiting: deque[Call] = field(default_factory=deque, init=False)
+    _waiting: deque[RealtimeCall] = field(default_factory=deque, init=False)
     _found: Asked = field(default_factory=Asked, init=False)
     _changing: threading.Lock = field(default_factory=threading.Lock, init=False)
     _ended: bool = field(default=False, init=False)
 
-    def ask(self, calls: Sequence[Call], pool: Pool) -> Asked:
+    def ask(self, calls: Sequence[RealtimeCall], pool: Pool) -> Asked:
         """Ask the calls, as many at once as the limiter lets begin, and return what became of them.
 
         An interrupt waits a little for the answers to calls that are under way. Writes the raw folder. Raises
@@ -124,7 +124,7 @@ class ChunkAsking:
             or self.age.seconds > CHUNK_SECONDS
         )
 
-    def _ask(self, call: Call) -> None:
+    def _ask(self, call: RealtimeCall) -> None:
         """Write down that the call begins, make it, and write down what came of it."""
         change: Callable[[Concurrency, float, int], Concurrency] = _lost
         try:
@@ -140,7 +140,7 @@ class ChunkAsking:
         finally:
             self.limiter.end(change)
 
-    def _made(self, call: Call) -> Callable[[Concurrency, float, int], Concurrency]:
+    def _made(self, call: RealtimeCall) -> Callable[[Concurrency, float, int], Concurrency]:
         """Make the call, and return what it means for the limiter."""
         try:
             answer = self.provider.answer(
@@ -166,7 +166,7 @@ class ChunkAsking:
         room = room_of(answer.room, len(call.params))
         return lambda state, now, under_way: state.after_answer(now, under_way, room)
 
-    def _refused(self, call: Call, error: RefusedError) -> Callable[[Concurrency, float, int], Concurrency]:
+    def _refused(self, call: RealtimeCall, error: RefusedError) -> Callable[[Concurrency, float, int], Concurrency]:
         """Handle a refusal: of this request, of the rate, or of everything that is sent with this key."""
         if error.kind in RATE_KINDS:
             return self._turned_away(call, error.message, error.retry_after_seconds)
@@ -180,7 +180,7 @@ class ChunkAsking:
         return _unchanged
 
     def _turned_away(
-        self, call: Call, message: str, retry_after_seconds: float | None
+        self, call: RealtimeCall, message: str, retry_after_seconds: float | None
     ) -> Callable[[Concurrency, float, int], Concurrency]:
         """Put back a call that the provider did not take now: it is asked next."""
         self.journal.end(call.custom_id, "refused")
@@ -195,7 +195,7 @@ class ChunkAsking:
             self._found.answered += 1
             self.progress(self._found.answered)
 
-    def _leave(self, call: Call) -> None:
+    def _leave(self, call: RealtimeCall) -> None:
         """Leave a call for a later chunk."""
         with self._changing:
             self._found.left.append(call.number)

@@ -18,7 +18,7 @@ from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
-from batchpipe.engine.realtime.asking import Asked, Call, ChunkAsking
+from batchpipe.engine.realtime.asking import Asked, ChunkAsking, RealtimeCall
 from batchpipe.engine.realtime.closing import ChunkClosing
 from batchpipe.engine.realtime.journal import CallJournal, journal_of
 from batchpipe.engine.realtime.limiter import limiter_of
@@ -96,13 +96,13 @@ class RealtimeChunks:
             stop=asked.stop,
         )
 
-    def _all_left(self, chunk: NextChunk, calls: list[Call], asked: Asked) -> tuple[int, ...]:
+    def _all_left(self, chunk: NextChunk, calls: list[RealtimeCall], asked: Asked) -> tuple[int, ...]:
         """Return the numbers that were not asked, with those whose files have changed since the plan."""
         called = {each.number for each in calls}
         numbers = range(chunk.start, chunk.start + chunk.count)
         return tuple(sorted({*asked.left, *(each for each in numbers if each not in called)}))
 
-    def _calls(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> list[Call]:
+    def _calls(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> list[RealtimeCall]:
         """Return the calls of a chunk. With `unmarked` they lose the cache marks that they were rendered with.
 
         Reads `work.chunk`, `work.to_send` and the file of rendered requests.
@@ -123,10 +123,10 @@ class RealtimeChunks:
         for custom_id, number, params in rows:
             with suppress(ChangedFileError):
                 sent = plain(params) if read is None else filled(plain(params), read)
-                calls.append(Call(custom_id, number, sent))
+                calls.append(RealtimeCall(custom_id, number, sent))
         return calls
 
-    def _ask(self, committed: AskingChunk, calls: list[Call], age: IntentAge, journal: CallJournal) -> Asked:
+    def _ask(self, committed: AskingChunk, calls: list[RealtimeCall], age: IntentAge, journal: CallJournal) -> Asked:
         """Make the calls of a chunk. No session is open meanwhile.
 
         Writes the raw folder.

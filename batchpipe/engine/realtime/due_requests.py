@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from batchpipe.common.logs import Tell
-from batchpipe.engine.batches.asked import RealtimeChunks
+from batchpipe.engine.batches.asked import ChunkAsker
 from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
@@ -31,7 +31,7 @@ def make_due_requests(
     """
     submitter = Submitter(parts=parts, account_url=context.account_url, account=context.account)
 
-    def realtime() -> RealtimeChunks:
+    def realtime() -> ChunkAsker:
         """Return what asks chunks by realtime calls."""
         from batchpipe.engine.realtime import chunks
 

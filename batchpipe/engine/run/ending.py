@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.cost.budget import Limit, has_limit, limits, project_limits
-from batchpipe.engine.ledger.events import add_event, load, spent
+from batchpipe.engine.ledger.events import add_event, open_load, spent
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.result import RunEnd, RunResult, close_run, result_of
@@ -37,7 +37,7 @@ def record_passed_limits(
         return ()
     with database.reading(work) as session:
         money = spent(session, names, run_id)
-        own = limits(budget, max_usd, money, load(session, names, run_id))
+        own = limits(budget, max_usd, money, open_load(session, names, run_id))
         passed = [each for each in (*own, *project_limits(session, resolved.file, run_id)) if each.passed_usd]
         said = set(session.rows(query("budget_passed", pipelines=quote_list(names)))) if passed else set()
     found = [each for each in passed if (each.name, each.spent_usd) not in said]

@@ -15,7 +15,7 @@ from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.cost.realtime_caching import DearerBatches, dearer_batches
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
-from batchpipe.engine.ledger.events import is_paused, load, spent
+from batchpipe.engine.ledger.events import is_paused, open_load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.local.hint_costs import HintCost, hint_costs
@@ -193,7 +193,7 @@ def _planned(
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
         doubt = history_doubt(session, resolved)
-        busy = load(session, resolved.names, NO_RUN)
+        busy = open_load(session, resolved.names, NO_RUN)
         gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
     planner = make_planner(context, work, resolved, folder)
     begin_local(context, planner, snapshot, None)

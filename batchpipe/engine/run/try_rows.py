@@ -20,7 +20,7 @@ from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, fir
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
 from batchpipe.engine.calls.tried import TriedRow, member_of, sum_known
-from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
+from batchpipe.engine.calls.try_request import TriedRequest, refuse_over_budget, sent_once
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.exchange.records import refusal
@@ -94,7 +94,7 @@ class RowTry:
         keys = self._keys(options)
         self._ask_local_model(keys)
         rows = [self._requests(*row, options) for row in self._values(keys)]
-        requests = _sent_once([each for _, of_row in rows for each in of_row])
+        requests = sent_once([each for _, of_row in rows for each in of_row])
         with self.context.database.reading(self.work) as session:
             refuse_over_budget(session, self.context, self.resolved, requests, self.run_id)
         asker = Asker(
@@ -111,7 +111,7 @@ class RowTry:
             found = [self._asked(asker, answered, request) for request in islice(coming, len(of_row))]
             yield self._voted(rung, found) if rung.votes else found[0][1]
 
-    def _asked(self, asker: Asker, answered: dict[str, str], request: TryRequest) -> tuple[TryRequest, TriedRow]:
+    def _asked(self, asker: Asker, answered: dict[str, str], request: TriedRequest) -> tuple[TriedRequest, TriedRow]:
         """Ask a request; return it as it was answered, with its answer.
 
         `answered` has by the custom ids of requests those that got the answer: a request that asks the same as an
@@ -122,7 +122,7 @@ class RowTry:
         answered[request.custom_id] = asked.custom_id
         return asked, self._in_batch(asked, batch_id) if batch_id is not None else self._answered(asked, seconds)
 
-    def _voted(self, rung: AskedRung, found: Sequence[tuple[TryRequest, TriedRow]]) -> TriedRow:
+    def _voted(self, rung: AskedRung, found: Sequence[tuple[TriedRequest, TriedRow]]) -> TriedRow:
         """Return a row with the vote of the members that were asked; without it where a batch has one's request."""
         requests, rows = [request for request, _ in found], [row for _, row in found]
         key, waits = requests[0].key, next((each for each in rows if each.verdict == "in_flight"), None)
@@ -208,7 +208,7 @@ class RowTry:
 
     def _requests(
         self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions
-    ) -> tuple[AskedRung, list[TryRequest]]:
+    ) -> tuple[AskedRung, list[TriedRequest]]:
         """Return the rung that is asked for, else the first that the row may use, with the requests of the row there.
 
         Raises PipelineError for a model that cannot be asked so, UsageError for a rung that there is not.
@@ -222,7 +222,9 @@ class RowTry:
         asked = zip(rung.asked, parts, strict=True)
         return rung, [self._request(key, values, rung.rung, settings, part) for settings, part in asked]
 
-    def _request(self, key: str, values: Mapping[str, Any], rung: int, settings: RungSettings, part: str) -> TryRequest:
+    def _request(
+        self, key: str, values: Mapping[str, Any], rung: int, settings: RungSettings, part: str
+    ) -> TriedRequest:
         """Render a request of a row, and look for its answer among those that were bought before.
 
         Reads `ledger.requests`, `ledger.results`.
@@ -239,7 +241,7 @@ class RowTry:
             )
             chunk_id = session.new_id()
             database = session.one(query("database_id"))[0]
-        return TryRequest(
+        return TriedRequest(
             key=key,
             rung=rung,
             part=part,
@@ -253,7 +255,7 @@ class RowTry:
             local_model=self._local_model,
         )
 
-    def _in_batch(self, request: TryRequest, batch_id: str) -> TriedRow:
+    def _in_batch(self, request: TriedRequest, batch_id: str) -> TriedRow:
         """Return a row whose request is in flight with a batch: its answer comes with `run`."""
         return TriedRow(
             key=json.loads(request.key),
@@ -272,7 +274,7 @@ class RowTry:
             seconds=0.0,
         )
 
-    def _answered(self, request: TryRequest, seconds: float) -> TriedRow:
+    def _answered(self, request: TriedRequest, seconds: float) -> TriedRow:
         """Return a row with its answer; `seconds` is how long our own call took.
 
         Reads `ledger.results`. Writes `work.answers`.
@@ -299,7 +301,7 @@ class RowTry:
             seconds=seconds,
         )
 
-    def _validated(self, request: TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
+    def _validated(self, request: TriedRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
         """Return (verdict, error, output) of a result, by the present schema, checks and `accept` of its rung.
 
         Reads `work.answers`. Writes `work.to_validate`, `work.documents`, `work.validity`.
@@ -319,7 +321,7 @@ class RowTry:
             verdict = "valid"
         return verdict, error, exact_json.loads(output) if output is not None else None
 
-    def _call(self, request: TryRequest) -> float:
+    def _call(self, request: TriedRequest) -> float:
         """Call the provider and record the result; return how many seconds the call took.
 
         Writes the file of the result, `ledger.results`, `ledger.prices`. Raises ProviderError where the provider
@@ -352,7 +354,7 @@ class RowTry:
         raw_folder.compress(str(request.chunk_id))
         return seconds
 
-    def _with_files(self, request: TryRequest) -> bytes:
+    def _with_files(self, request: TriedRequest) -> bytes:
         """Return the params of a request with its files in them. Raises InputError for one that has changed."""
         connection, position = (
             self.work.connection,
@@ -387,13 +389,3 @@ class RowTry:
             run_id=self.run_id,
         )
         return Collector(parts=parts, prices=context.prices(), poll_interval=0.0)
-
-
-def _sent_once(requests: Sequence[TryRequest]) -> list[TryRequest]:
-    """Keep only the first of requests that ask the same; the others take its answer."""
-    first: dict[tuple[str, str, str], TryRequest] = {}
-    found = []
-    for each in requests:
-        same = first.setdefault((each.fingerprint, settings_text(each.settings), each.part), each)
-        found.append(each if same is each else replace(each, custom_id=same.custom_id, chunk_id=None))
-    return found

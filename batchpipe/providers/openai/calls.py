@@ -225,7 +225,7 @@ class Calls(Rules):
             raise UnavailableError("the batch names no file of results")
         download.save_files([partial(self._content, name, state) for name in found], path)
 
-    def _content(self, file_id: str, state: BatchState) -> download.Source:
+    def _content(self, file_id: str, state: BatchState) -> download.DownloadSource:
         """Return the content of a result file, with its size where only the file itself says how long it is.
 
         A file may be there some minutes after the batch has named it.
@@ -238,7 +238,7 @@ class Calls(Rules):
             if error.kind == "not_found" and recent:
                 raise UnavailableError(f"the result file is not there yet: {error.message}", status=404) from error
             raise
-        return download.Source(response, None if download.has_an_end(response) else self._size(file_id))
+        return download.DownloadSource(response, None if download.has_an_end(response) else self._size(file_id))
 
     def _size(self, file_id: str) -> int | None:
         """Return the size of a file in bytes; None where it is not known."""

@@ -56,7 +56,7 @@ def _begins_as_lines(head: bytes) -> bool:
     return head.lstrip(_BLANK).startswith(b"{") or any(line.lstrip(_BLANK)[:2] == b'{"' for line in head.split(b"\n"))
 
 
-class Source(NamedTuple):
+class DownloadSource(NamedTuple):
     """Holds the response that a file comes from, and its size in bytes where that is known by other ways."""
 
     response: httpx2.Response
@@ -78,10 +78,10 @@ def save(response: httpx2.Response, path: Path) -> None:
 
     Raises UnavailableError for a body that is short, cut off, empty, or no JSON lines; OSError for the disk.
     """
-    save_files((lambda: Source(response),), path)
+    save_files((lambda: DownloadSource(response),), path)
 
 
-def save_files(sources: Iterable[Callable[[], Source]], path: Path) -> None:
+def save_files(sources: Iterable[Callable[[], DownloadSource]], path: Path) -> None:
     """Write the bodies of `sources` to `path`, one after the other, which appears only when all are whole.
 
     Each is called when its turn has come. Raises what `save` raises, and the errors of a source.
@@ -111,7 +111,7 @@ def save_files(sources: Iterable[Callable[[], Source]], path: Path) -> None:
     flush_folder(path.parent)
 
 
-def _append(source: Source, file: IO[bytes]) -> bytes:
+def _append(source: DownloadSource, file: IO[bytes]) -> bytes:
     """Write one body, and return its last byte. Raises UnavailableError for one that is not whole."""
     head, last, size = b"", b"", 0
     for chunk in _plain(source.response):
