@@ -146,6 +146,11 @@ def test_redo_accept_votes_again_at_no_cost_and_redo_model_buys_what_is_missing(
     # A panel that lost its last member: the vote is a tie, which the first one wins, and `accept` does not hold.
     desk.pipeline(HEAD + PANEL.replace(json.dumps(THREE), json.dumps(THREE[:2])) + TOP)
     assert desk.run().submitted == 0
+    # `plan` counts and prices the request that the vote sends up, and so does its hint at the edited members.
+    planned = desk.preview(redo="accept")
+    assert (planned.plan.requests, planned.plan.rows_by_reason["escalated"]) == (1, 1)
+    assert [each.rung for each in planned.plan.estimate.rungs if each.requests] == [2]
+    assert planned.plan.estimate.cost_usd
     assert desk.run(redo="accept").submitted == 1
     assert desk.table("id, label, _rung, _agreement") == [(1, "billing", 2, None), (2, "bug", 1, 1.0)]
     assert desk.open_orders() == []

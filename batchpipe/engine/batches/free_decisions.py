@@ -115,9 +115,12 @@ def record_free_decisions(
     plan: Plan,
     orders: Sequence[Order],
     options: PlanOptions,
+    *,
+    with_output: bool = True,
 ) -> str | None:
     """Record every decision of `plan` that costs nothing; return what of the output table was repaired, in words.
 
+    Without `with_output` the output table is left as it is.
     The first plan of a run also refreshes the output table and closes orders that are done.
     Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.all_keys`, `work.input`, `work.compared`,
     `work.documents_of_validity`, `work.documents_of_revalidated`.
@@ -154,7 +157,7 @@ def record_free_decisions(
         session.execute(query("record_followers", **parts, **slots(resolved, "record_followers")), stamp | ids)
         if resolved.panels:
             record_stored_parts(session, resolved, parts, plan.seq + 1, stamp | ids)
-        if resolved.has_output:
+        if resolved.has_output and with_output:
             refreshes = first_look and options.where is None
             with writing_output(session, resolved, run_id, refreshes=refreshes) as repaired:
                 _write_output(session, resolved, plan, first_look=first_look)

@@ -40,7 +40,7 @@ from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
-from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
+from batchpipe.engine.run.previous_version import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunResult, end_event
 from batchpipe.engine.run.run_start import record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot

@@ -46,6 +46,7 @@ from batchpipe.engine.resolved.versions import resolve_version
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.run.previous_version import make_planner, plan_meanwhile
+from batchpipe.engine.run.votes_ahead import NO_RUN, with_votes_ahead
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.expected import write_expected_rows
 from batchpipe.pipeline.model import PipelineFile
@@ -54,7 +55,6 @@ from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
 NO_PROMPT_DIFF = PromptDiffOptions()
-NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,9 +207,9 @@ def _planned(
         limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy, further)
         if limit is not None:
             plan = replace(plan, estimate=with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy))
-        unknown = raw_log(context).unknown(session, resolved.names)
-        edits = _further_edits(session, resolved, orders)
+        unknown, edits = raw_log(context).unknown(session, resolved.names), _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
+    plan = with_votes_ahead(context, planner, resolved, plan, options, options.orders, folder / "votes")
     return Preview(
         resolved=resolved,
         plan=plan,
@@ -308,7 +308,11 @@ def _priced(
             order = order_of(session, planned_by.resolved, edit)
         planner = make_planner(context, work, planned_by.resolved, own)
         planner.local, planner.hints = planned_by.local, planned_by.hints
-        return with_cost(edit, plan, planner.plan(plan.snapshot, [*orders, order], options.plan))
+        redone = planner.plan(plan.snapshot, [*orders, order], options.plan)
+        asked = [*options.orders, (order.kind, order.argument)]
+        resolved = planned_by.resolved
+        redone = with_votes_ahead(context, planner, resolved, redone, options, asked, own / "votes")
+        return with_cost(edit, plan, redone)
 
 
 def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:

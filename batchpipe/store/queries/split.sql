@@ -5,16 +5,20 @@
 -- every cut.
 --
 -- The text is taken as pieces that add up to it: paragraphs, and where one is longer than half a part its sentences, and
--- where one of these is longer its words. The best end of a piece is that of a heading's section where headings are asked
+-- where one of these is longer its words. The better end of a piece is that of a heading's section where headings are asked
 -- for, else of a paragraph, else of a sentence, else of a word; among equals the one with the least md5 of what is around
--- it. A text is cut at its best end between a half and one and a half parts from its end; from there cuts go to both sides, each at the
--- best of the ends between half of `tokens` and all of them. A shorter text is cut from its end. So no cut
--- depends on what is put in front, but for the last one or two; a cut depends on the text near it, and cuts find each other
--- again after an edit. The first and the last part may be short.
+-- it. A text is cut at each anchor: an end that is better than all others within half a part of it, on both sides. Between
+-- two anchors, and before the first, cuts go from the right to the left, each at the best of the ends between half of
+-- `tokens` and all of them; after the last anchor they go from the left to the right. So what an edit does to the cuts ends
+-- at the next anchor, no cut behind the first anchor depends on what is put in front, and none before the last one on what
+-- is put behind. Between two anchors an end that leaves less than half a part goes after all others, so that only the first
+-- and the last part may be short.
 -- A part begins with the end of the part before, at most `overlap` tokens of it; its `id` is without them.
 --
--- `list_transform([value], lambda name: ...)[1]` gives a name to a value. In the fold, `e` is the byte where a piece ends,
--- `s` where the part begins, and `be`, `bl`, `bh`, `bk` are the end, level, md5 and number of the best piece so far.
+-- `list_transform([value], lambda name: ...)[1]` gives a name to a value. In the first fold, `e` is the byte where a piece
+-- ends, `q` has the ends of the last half part that none behind them has beaten, where `m` says that none before has either,
+-- and `anchors` the numbers of the anchors. In the second, `s` is where the part begins, and `be`, `bl`, `bh`, `bk` are the
+-- end, level, md5 and number of the best piece so far.
 CREATE OR REPLACE MACRO memory.main.split_text(document, tokens := 4000, overlap := 200, "by" := 'paragraph') AS (
 list_transform([{
     'most': greatest(tokens, 1)::BIGINT * 4,
@@ -41,37 +45,55 @@ list_transform([{
     )[1]))
 ], lambda pieces: list_transform([
     list_transform(list_zip(pieces, pieces[2:]), lambda pair, i: {
-        'b': strlen(pair[1].t)::BIGINT, 'l': pair[1].l::INTEGER, 'h': md5(pair[1].t || coalesce(pair[2].t, '')), 'k': i::BIGINT,
-        'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
+        'b': strlen(pair[1].t)::BIGINT, 'l': pair[1].l::INTEGER, 'h': md5(pair[1].t || coalesce(pair[2].t, '')), 'k': i::BIGINT
     })
 ], lambda marks: list_transform([
     list_reduce(
-        marks,
-        lambda a, x: {
-            'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b, 's': a.s, 'be': x.k,
-            'bl': CASE WHEN given.bytes >= 3 * given.most // 2 AND a.e + x.b BETWEEN given.bytes - 3 * given.most // 2 AND given.bytes - given.most // 2
-                AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.l ELSE a.bl END,
-            'bh': CASE WHEN given.bytes >= 3 * given.most // 2 AND a.e + x.b BETWEEN given.bytes - 3 * given.most // 2 AND given.bytes - given.most // 2
-                AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.h ELSE a.bh END,
-            'bk': CASE WHEN given.bytes >= 3 * given.most // 2 AND a.e + x.b BETWEEN given.bytes - 3 * given.most // 2 AND given.bytes - given.most // 2
-                AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.k ELSE a.bk END,
-            'cuts': a.cuts
-        },
+        list_transform(marks[1 : len(marks) - 1], lambda mark: {
+            'b': mark.b, 'l': mark.l, 'h': mark.h, 'k': mark.k, 'e': 0::BIGINT,
+            'q': []::STRUCT(e BIGINT, l INTEGER, h VARCHAR, k BIGINT, m BOOLEAN)[], 'anchors': []::BIGINT[]
+        }),
+        lambda a, x: list_transform([list_filter(
+            a.q, lambda d: d.e >= a.e + x.b - given.most // 2 AND (d.l > x.l OR (d.l = x.l AND d.h <= x.h))
+        )], lambda better: {
+            'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b,
+            'q': list_append(better, {
+                'e': a.e + x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'm': len(better) = 0 AND a.e + x.b >= given.most // 2
+            }),
+            'anchors': a.anchors || list_transform(
+                list_filter(a.q, lambda d: d.m AND d.e < a.e + x.b - given.most // 2), lambda d: d.k
+            )
+        })[1],
         {
-            'b': 0::BIGINT, 'l': 0::INTEGER, 'h': ''::VARCHAR, 'k': 0::BIGINT,
-            'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
+            'b': 0::BIGINT, 'l': 0::INTEGER, 'h': ''::VARCHAR, 'k': 0::BIGINT, 'e': 0::BIGINT,
+            'q': []::STRUCT(e BIGINT, l INTEGER, h VARCHAR, k BIGINT, m BOOLEAN)[], 'anchors': []::BIGINT[]
         }
     )
-], lambda found: list_transform([CASE WHEN found.bk > 0 THEN found.bk ELSE found.be END
-], lambda middle: list_transform([
-    list_sort(flatten(list_transform([
-        list_transform(list_zip(list_reverse(marks[1 : middle]), list_reverse(marks[1 : middle])[2:]), lambda pair: {
-            'b': pair[1].b, 'l': coalesce(pair[2].l, 0), 'h': coalesce(pair[2].h, ''), 'k': coalesce(pair[2].k, 0),
+], lambda found: list_transform([
+    found.anchors || list_transform(
+        list_filter(found.q, lambda d: d.m AND d.e <= given.bytes - given.most // 2), lambda d: d.k
+    )
+], lambda anchors: list_transform([
+    list_transform(
+        list_zip([0::BIGINT] || anchors, anchors || [len(marks)::BIGINT]),
+        lambda ends, i: CASE WHEN i = 1 OR i <= len(anchors)
+            THEN list_transform(
+                list_zip(list_reverse(marks[ends[1] + 1 : ends[2]]), list_reverse(marks[ends[1] + 1 : ends[2]])[2:]),
+                lambda pair: {
+                    'b': pair[1].b, 'l': coalesce(pair[2].l, 0), 'h': coalesce(pair[2].h, ''), 'k': coalesce(pair[2].k, 0)
+                }
+            )
+            ELSE marks[ends[1] + 1 : ends[2]] END
+    )
+], lambda ways: list_transform([
+    list_sort(flatten(list_transform(ways, lambda way, i: list_reduce(
+        list_transform(way, lambda mark, number: {
+            'b': mark.b,
+            'l': mark.l - CASE WHEN i > 1 AND i < len(ways)
+                AND list_sum(list_transform(way[number + 1 :], lambda behind: behind.b)) < given.most // 2 THEN 4 ELSE 0 END,
+            'h': mark.h, 'k': mark.k,
             'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
         }),
-        marks[middle + 1 :]
-    ], lambda way: list_reduce(
-        way,
         lambda a, x: {
             'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b,
             's': CASE WHEN a.e + x.b - a.s <= given.most THEN a.s
@@ -97,7 +119,7 @@ list_transform([{
             'b': 0::BIGINT, 'l': 0::INTEGER, 'h': ''::VARCHAR, 'k': 0::BIGINT,
             'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
         }
-    ).cuts)) || [middle])
+    ).cuts)) || anchors)
 ], lambda cuts: list_transform([
     list_filter([0::BIGINT] || cuts || [len(pieces)::BIGINT], lambda bound, i: i = 1 OR bound > ([0::BIGINT] || cuts)[i - 1])
 ], lambda bounds: list_transform([
@@ -114,5 +136,5 @@ list_transform([{
     'text': made.heads[i] || each,
     'start': (1 + coalesce(list_sum(list_transform(texts[1 : i - 1], lambda before: length(before))), 0) - length(made.heads[i]))::BIGINT,
     'tokens': ((strlen(made.heads[i]) + strlen(each) + 3) // 4)::BIGINT
-}))[1])[1])[1])[1])[1])[1])[1])[1])[1]
+}))[1])[1])[1])[1])[1])[1])[1])[1])[1])[1]
 )

@@ -530,5 +530,12 @@ WHERE d.pipeline IN ({pipelines}) AND d.rung IN ({panels})
 -- name: any_vote_went_up
 SELECT EXISTS (SELECT 1 FROM work.voted WHERE state = 'escalated')
 
+-- name: went_up
+-- work.went_up: One row is a row of the input that a vote sends up, for the next plan.
+CREATE OR REPLACE TABLE work.went_up AS SELECT key_id FROM work.voted WHERE state = 'escalated'
+
+-- name: reasons_of_went_up
+SELECT p.reason, count(*) FROM work.plan p SEMI JOIN work.went_up USING (key_id) GROUP BY p.reason
+
 -- name: ladder_of_members
 (SELECT l.* REPLACE (coalesce(p.rung, l.rung) AS rung) FROM work.ladder l LEFT JOIN work.parts p ON p.seat = l.rung)
