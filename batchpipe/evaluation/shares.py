@@ -7,9 +7,8 @@ yes or no. The estimator with the best weight lambda is then the one that takes 
 rows that are answered with the value, and among the others, and adds up both by how many rows each has in the table.
 
 The interval of each of both shares is that of Jeffreys (Brown, Cai and DasGupta, Stat. Sci. 16, 2001), which holds for
-few rows and small shares too. Both are put together by the method of variance estimates recovery (Zou and Donner, Stat.
-Med. 27, 2008), with the correction for a finite table. Rows with unequal probabilities count by 1 / probability, with
-the effective number of rows by the variance of the weighted share, at least that of Kish (Survey Sampling, 1965).
+few rows and small shares too: `beta_of` says how rows with unequal probabilities count in it. Both are put together by
+the method of variance estimates recovery (Zou and Donner, Stat. Med. 27, 2008), with the correction for a finite table.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from typing import Any
 from batchpipe.evaluation.library import numpy, scipy_stats
 
 LEVEL = 0.95
-MOST_GAIN = 1.3  # the most rows of equal probability that a row of the sample by doubt counts as
-FEWEST_OF_A_KIND = 2
+NORMAL_QUANTILE = 1.959963984540054
+ROWS_OF_MEAN_WEIGHT = 4
 EQUAL = 1e-9
 
 
@@ -61,21 +60,44 @@ class Reviewed:
 
 def shares_of(rows: Reviewed, by: Any) -> list[Share]:
     """Return the share of each value that a model or a person gave, the largest first."""
-    values = dict.fromkeys([*rows.answers, *rows.truths])
-    found = [share_of(rows, value, by) for value in values]
+    values, seen = dict.fromkeys([*rows.answers, *rows.truths]), Seen.of(rows)
+    found = [_share(seen, value, by) for value in values]
     return sorted(found, key=lambda each: (-each.share, each.value is None, each.value or ""))
 
 
 def share_of(rows: Reviewed, value: str | None, by: Any = None) -> Share:
     """Return the share of one value with its interval. Raises ValueError for no rows."""
-    np = numpy()
-    n = len(rows.answers)
-    if not n:
+    if not rows.answers:
         raise ValueError("a share of no rows")
-    answered = np.array([each == value for each in rows.answers])
-    seen = answered[list(rows.places)] if len(rows.places) else np.zeros(0, dtype=bool)
-    truth = np.array([each == value for each in rows.truths], dtype=bool)
-    weights = 1 / np.array(rows.probabilities, dtype=float)
+    return _share(Seen.of(rows), value, by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The rows of one group as arrays: `answers` to all rows, and what was said, the truth and the weight of each
+    reviewed one.
+    """
+
+    answers: Any
+    said: Any
+    truths: Any
+    weights: Any
+    halves: HalfRows
+
+    @staticmethod
+    def of(rows: Reviewed) -> Seen:
+        """Return the arrays of these rows. The weight of a row is 1 / probability."""
+        np = numpy()
+        answers, truths = np.array(rows.answers, dtype=object), np.array(rows.truths, dtype=object)
+        said = answers[np.array(rows.places, dtype=int)]
+        weights = 1 / np.array(rows.probabilities, dtype=float)
+        halves = HalfRows.of(weights, (said != truths).astype(bool))
+        return Seen(answers=answers, said=said, truths=truths, weights=weights, halves=halves)
+
+
+def _share(rows: Seen, value: str | None, by: Any) -> Share:
+    answered, seen, truth = ((each == value).astype(bool) for each in (rows.answers, rows.said, rows.truths))
+    n, reviewed = len(answered), len(seen)
     counted = float(answered.mean())
     point, below, above = 0.0, 0.0, 0.0
     for with_value in (True, False):
@@ -83,26 +105,52 @@ def share_of(rows: Reviewed, value: str | None, by: Any = None) -> Share:
         if not size:
             continue
         chosen = seen == with_value
-        part = Stratum.of(truth[chosen], weights[chosen], size, fallback=float(with_value))
+        part = Stratum.of(truth[chosen], rows.weights[chosen], size, rows.halves, with_value=with_value)
         point += size / n * part.share
         below += (size / n * part.below) ** 2
         above += (size / n * part.above) ** 2
-    if not len(rows.places):
-        return Share(
-            value=value, by=by, rows=n, share=counted, low=None, high=None, counted=counted, reviewed=0, worth=0
-        )
     low, high = max(point - sqrt(below), 0.0), min(point + sqrt(above), 1.0)
     return Share(
         value=value,
         by=by,
         rows=n,
-        share=point,
-        low=low,
-        high=high,
+        share=point if reviewed else counted,
+        low=low if reviewed else None,
+        high=high if reviewed else None,
         counted=counted,
-        reviewed=len(rows.places),
-        worth=_worth(point, high - low, len(rows.places), n),
+        reviewed=reviewed,
+        worth=_worth(point, high - low, reviewed, n) if reviewed else 0,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfRows:
+    """What is known of the weight of a row that was not seen: its mean, and the mean of its square.
+
+    `usual` is that of a row of any kind, `against` that of a row whose true value is not the model's answer. It is
+    taken from the reviewed rows of all values, with `ROWS_OF_MEAN_WEIGHT` usual rows beside them: one value has few.
+    `contradicted` rows were seen against the model, and `equal` says that all rows have one weight.
+    """
+
+    usual: tuple[float, float]
+    against: tuple[float, float]
+    contradicted: int
+    equal: bool
+
+    @staticmethod
+    def of(weights: Any, against: Any) -> HalfRows:
+        """Return what the weights of the reviewed rows say; `against` marks those that contradict the model."""
+        if not len(weights):
+            return HalfRows(usual=(1.0, 1.0), against=(1.0, 1.0), contradicted=0, equal=True)
+        usual = float(weights.mean()), float((weights**2).mean())
+        sums = float(weights[against].sum()), float((weights[against] ** 2).sum())
+        number = int(against.sum())
+        mean, square = (
+            (total + ROWS_OF_MEAN_WEIGHT * each) / (number + ROWS_OF_MEAN_WEIGHT)
+            for total, each in zip(sums, usual, strict=True)
+        )
+        equal = float(weights.max() - weights.min()) < EQUAL
+        return HalfRows(usual=usual, against=(mean, square), contradicted=number, equal=equal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,43 +162,58 @@ class Stratum:
     above: float
 
     @staticmethod
-    def of(truth: Any, weights: Any, size: int, *, fallback: float) -> Stratum:
-        """Return the share among `size` rows of which those with `truth` were reviewed; `fallback` where none was."""
+    def of(truth: Any, weights: Any, size: int, halves: HalfRows, *, with_value: bool) -> Stratum:
+        """Return the share among `size` rows of which those with `truth` were reviewed.
+
+        `with_value` says whether these are the rows that the model answered with the value. Where none was reviewed,
+        the model is believed, and the interval holds every share.
+        """
         total = float(weights.sum())
         if not total:
-            return Stratum(share=fallback, below=fallback, above=1 - fallback)
+            return Stratum(share=float(with_value), below=float(with_value), above=float(not with_value))
         share = float((weights * truth).sum()) / total
-        n = effective(truth, weights, total)
-        low, high = jeffreys(share * n, n)
+        low, high = quantiles(*beta_of(truth, weights, halves, with_value=with_value))
+        low = min(low, share) if truth.any() else 0.0
+        high = max(high, share) if not truth.all() else 1.0
         # The reviewed rows are no part of what is not known.
         rest = sqrt(max(1 - len(truth) / size, 0.0))
         return Stratum(share=share, below=(share - low) * rest, above=(high - share) * rest)
 
 
-def effective(truth: Any, weights: Any, total: float) -> float:
-    """Return how many rows drawn with equal probabilities would be worth as much as these.
+def beta_of(truth: Any, weights: Any, halves: HalfRows, *, with_value: bool) -> tuple[float, float]:
+    """Return the two parameters of the beta distribution of the share of true rows, seen in rows with these weights.
 
-    It is the quotient of the variance of one row, p (1 - p), by the variance of the weighted share, sum w^2 (y - p)^2 /
-    (sum w)^2 (Hajek, 1971). Where weights differ, half a true and half a wrong row of mean weight are added: a variance
-    from few rows may look too small. With fewer than `FEWEST_OF_A_KIND` true or wrong rows it is the number of Kish.
+    With equal weights it is that of Jeffreys: half a true and half a wrong row are added to those that were seen. Else
+    the half rows have the weights that such rows have (compare Fay and Feuer, Stat. Med. 16, 1997, who add one row of
+    the largest weight), and the distribution has the mean p of the weighted rows, and their variance, sum w^2 (y - p)^2
+    / (sum w)^2 (Hajek, 1971): it is worth n = p (1 - p) / variance rows of equal weight. As the variance is itself
+    estimated, n is multiplied by (z / t)^2 (Korn and Graubard, Surv. Methodol. 24, 1998). The degrees of freedom of t
+    are those of the rows' number by Kish (Survey Sampling, 1965), (sum w)^2 / sum w^2 - 1, or the number of rows that
+    the weights of the half rows are taken from, whichever is smaller.
     """
-    rows, true = len(truth), int(truth.sum())
-    kish = total**2 / float((weights**2).sum())
-    if min(true, rows - true) < FEWEST_OF_A_KIND or float(weights.max() - weights.min()) < EQUAL:
-        return kish
-    mean = total / rows
-    smooth = (float((weights * truth).sum()) + mean / 2) / (total + mean)
-    added = mean**2 / 2 * ((1 - smooth) ** 2 + smooth**2)
-    spread = (float((weights**2 * (truth - smooth) ** 2).sum()) + added) / total**2
-    return float(min(max(smooth * (1 - smooth) / spread, kish), MOST_GAIN * rows))
+    true, wrong = (halves.usual, halves.against) if with_value else (halves.against, halves.usual)
+    total = float(weights.sum()) + (true[0] + wrong[0]) / 2
+    mean = (float((weights * truth).sum()) + true[0] / 2) / total
+    squares_true = float((weights**2 * truth).sum()) + true[1] / 2
+    squares_wrong = float((weights**2 * ~truth).sum()) + wrong[1] / 2
+    n = mean * (1 - mean) * total**2 / (squares_true * (1 - mean) ** 2 + squares_wrong * mean**2)
+    if not halves.equal:
+        kish = float(weights.sum()) ** 2 / float((weights**2).sum())
+        freedom = max(min(kish - 1, halves.contradicted + ROWS_OF_MEAN_WEIGHT), 1)
+        n *= (NORMAL_QUANTILE / float(scipy_stats().t.ppf((1 + LEVEL) / 2, freedom))) ** 2
+    return mean * n, (1 - mean) * n
+
+
+def quantiles(true: float, wrong: float) -> tuple[float, float]:
+    """Return the limits of a beta distribution between which it has 95%."""
+    beta = scipy_stats().beta
+    return float(beta.ppf((1 - LEVEL) / 2, true, wrong)), float(beta.ppf((1 + LEVEL) / 2, true, wrong))
 
 
 def jeffreys(hits: float, n: float) -> tuple[float, float]:
     """Return the interval of Jeffreys of a share at the level of 95%."""
-    beta = scipy_stats().beta
-    low = float(beta.ppf((1 - LEVEL) / 2, hits + 0.5, n - hits + 0.5)) if hits > 0 else 0.0
-    high = float(beta.ppf((1 + LEVEL) / 2, hits + 0.5, n - hits + 0.5)) if hits < n else 1.0
-    return min(low, hits / n), max(high, hits / n)
+    low, high = quantiles(hits + 0.5, n - hits + 0.5)
+    return min(low, hits / n) if hits > 0 else 0.0, max(high, hits / n) if hits < n else 1.0
 
 
 def _worth(share: float, width: float, reviewed: int, rows: int) -> int:

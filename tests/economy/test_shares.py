@@ -17,7 +17,7 @@ import pytest
 from calls import ask
 from helpers.reviewed import desk_of
 from projects import BASIC, Project, numbered
-from promises.populations import REVIEWED, SHARES, drawn_rows, table
+from promises.populations import KNOWS, MISLED, REVIEWED, SHARES, drawn_rows, table
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import ReviewRequest
@@ -29,26 +29,72 @@ from batchpipe.engine.quality.review import RowReview
 from batchpipe.evaluation.shares import Reviewed, jeffreys, share_of, shares_of
 
 
-@pytest.mark.parametrize(("accuracy", "by_doubt"), [(0.914, False), (0.914, True), (0.784, False), (0.97, False)])
-def test_the_interval_holds_the_true_share(full_sweep: bool, accuracy: float, by_doubt: bool) -> None:
-    rows, drawn, draws = table(3, SHARES, accuracy, by_doubt=by_doubt), random.Random(5), 2_000 if full_sweep else 40
-    values = SHARES if full_sweep else ("a", "d", "g")
-    held, worth = dict.fromkeys(values, 0), dict.fromkeys(values, 0.0)
+@pytest.mark.parametrize(
+    ("accuracy", "by_doubt", "doubtful_share"),
+    [
+        (0.914, False, KNOWS),
+        (0.914, True, KNOWS),
+        (0.784, False, KNOWS),
+        (0.784, True, KNOWS),
+        (0.914, True, MISLED),
+        (0.97, False, KNOWS),
+    ],
+)
+def test_the_interval_holds_the_true_share(
+    full_sweep: bool, accuracy: float, by_doubt: bool, doubtful_share: tuple[float, float]
+) -> None:
+    rows = table(3, SHARES, accuracy, by_doubt=by_doubt, doubtful_share=doubtful_share)
+    drawn, draws = random.Random(5), 2_000 if full_sweep else 40
+    held, worth = dict.fromkeys(SHARES, 0), dict.fromkeys(SHARES, 0.0)
     for _ in range(draws):
-        reviewed = drawn_rows(rows, drawn)
-        for value in values:
-            found = share_of(reviewed, value)
+        for found in shares_of(drawn_rows(rows, drawn), None):
+            assert found.value is not None
             assert found.low is not None
             assert found.high is not None
-            held[value] += found.low <= rows.share(value) <= found.high
-            worth[value] += found.worth / draws
+            held[found.value] += found.low <= rows.share(found.value) <= found.high
+            worth[found.value] += found.worth / draws
     noise = 2 * sqrt(0.05 * 0.95 / draws)
-    for value in values:
+    for value, share in SHARES.items():
         assert held[value] / draws >= 0.94 - noise
-        if SHARES[value] >= 0.1:
-            assert held[value] / draws <= 0.975 + noise
-            if accuracy > 0.9 and not by_doubt:
-                assert worth[value] >= 3 * REVIEWED * 0.95
+        if share >= 0.1:
+            # A model that is right on 97% is contradicted by six of the rows: few, and the interval is a wide one.
+            assert accuracy > 0.95 or doubtful_share == MISLED or held[value] / draws <= 0.975 + noise
+            assert doubtful_share == MISLED or accuracy < 0.9 or worth[value] >= 3 * REVIEWED * 0.95
+
+
+def test_a_heavy_row_that_contradicts_the_model_is_one_row() -> None:
+    """One row that stands for ten others tells less than ten: the interval by doubt is the wider one."""
+    answers, places = ["x"] * 900 + ["y"] * 100, [*range(90), *range(900, 910)]
+    truths = ["y"] * 2 + ["x"] * 88 + ["y"] * 10
+    alike, heavy = (
+        share_of(Reviewed(answers=answers, places=places, truths=truths, probabilities=chances), "y")
+        for chances in ([0.1] * 100, [0.04] * 2 + [0.1] * 98)
+    )
+    assert alike.low is not None
+    assert alike.high is not None
+    assert heavy.low is not None
+    assert heavy.high is not None
+    assert heavy.share > alike.share
+    assert heavy.high - heavy.low > 1.5 * (alike.high - alike.low)
+    # Two rows are too few to say that the share is far above what is counted.
+    assert heavy.low < 0.115
+
+
+def test_a_sample_by_doubt_without_a_row_against_the_model_has_an_interval() -> None:
+    for rows in (1, 2, 3, 50):
+        chances = [0.02 + 0.03 * (place % 3) for place in range(rows)]
+        found = share_of(
+            Reviewed(
+                answers=["x", "y"] * 500,
+                places=range(rows),
+                truths=["x", "y"] * (rows // 2) + ["x"] * (rows % 2),
+                probabilities=chances,
+            ),
+            "x",
+        )
+        assert found.low is not None
+        assert found.high is not None
+        assert 0 <= found.low < 0.5 < found.high <= 1
 
 
 def test_a_share_without_model_is_the_interval_of_jeffreys_and_all_rows_reviewed_leave_no_doubt() -> None:

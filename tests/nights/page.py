@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from promises.simulation import coverages
+from promises.simulation import Coverage, coverages
 
 from .costs import alone, cost, cpu_seconds, local_accuracy, new_rows, train_on, with_local, without_local
 from .doubts import errors_found
@@ -148,15 +148,21 @@ def _pictures(draws: int, seed: int) -> dict[str, str]:
         [cost(PICTURED, name, whole, target, GOLD, fewer, seed) for target in TARGETS]
         for name, whole in (("ladder", without_local(PICTURED)), ("local", with_local(PICTURED, answered)))
     ]
-    covered: dict[str, list[tuple[float, float]]] = {}
-    for each in coverages(draws, seed):
-        covered.setdefault(each.case, []).append((each.share, each.held))
-    short = {case: case.replace("a model right on ", "").replace(", sample", ",") for case in covered}
     return {
         "right_row.svg": cost_picture(alone(PICTURED), ladder, local, fewer),
         "nights.svg": night_picture(month(PICTURED)),
-        "coverage.svg": coverage_picture([(short[case], places) for case, places in covered.items()], draws),
+        "coverage.svg": coverage_picture(_lowest(coverages(LIVES, seed)), LIVES),
     }
+
+
+def _lowest(found: Sequence[Coverage]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Return for each kind of table the lowest coverage of each share, whichever table of the kind has it."""
+    lowest: dict[str, dict[float, float]] = {}
+    for each in found:
+        kind = each.case.partition(", table")[0].replace("a model right on ", "").replace(", sample", ",")
+        held = lowest.setdefault(kind, {})
+        held[each.share] = min(each.held, held.get(each.share, 1.0))
+    return [(kind, list(held.items())) for kind, held in lowest.items()]
 
 
 def keep(found: Figures, docs: Path) -> None:

@@ -95,8 +95,19 @@ class Table:
         return self.truths.count(value) / len(self.truths)
 
 
-def table(seed: int, shares: dict[str, float], accuracy: float, *, by_doubt: bool = False) -> Table:
-    """Return a table whose model is right on the share `accuracy` of the rows, and knows a part of its mistakes."""
+# How often a right and a wrong answer are doubtful: a model that knows a part of its mistakes, and one that is misled.
+KNOWS, MISLED = (0.3, 0.8), (0.8, 0.3)
+
+
+def table(
+    seed: int,
+    shares: dict[str, float],
+    accuracy: float,
+    *,
+    by_doubt: bool = False,
+    doubtful_share: tuple[float, float] = KNOWS,
+) -> Table:
+    """Return a table whose model is right on the share `accuracy` of the rows."""
     drawn = random.Random(seed)
     truths = [value for value, share in shares.items() for _ in range(round(share * ROWS))]
     drawn.shuffle(truths)
@@ -104,7 +115,7 @@ def table(seed: int, shares: dict[str, float], accuracy: float, *, by_doubt: boo
     for truth in truths:
         right = drawn.random() < accuracy
         answers.append(truth if right else drawn.choice([each for each in shares if each != truth]))
-        doubtful = drawn.random() < (0.3 if right else 0.8)
+        doubtful = drawn.random() < doubtful_share[0 if right else 1]
         weights.append((1.8 if doubtful else 0.5) if by_doubt else 1.0)
     scale = REVIEWED / sum(weights)
     return Table(truths, answers, [min(each * scale, 1.0) for each in weights])

@@ -120,8 +120,10 @@ def _shares(
         what = f"nobody has reviewed the first of the {count(len(drawn), 'row')} of the sample"
         raise UsageError(what, where=file.where("[review] sample"), hint=hint)
     found: list[Share] = []
-    for group in dict.fromkeys(each["by_value"] for each in rows):
-        members = [each for each in rows if each["by_value"] == group]
+    groups: dict[str | None, list[Mapping[str, Any]]] = {}
+    for each in rows:
+        groups.setdefault(each["by_value"], []).append(each)
+    for group, members in groups.items():
         places = [place for place, each in enumerate(members) if id(each) in counted]
         reviewed = Reviewed(
             answers=[each["predicted"] for each in members],
