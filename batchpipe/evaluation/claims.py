@@ -47,7 +47,7 @@ class Claim:
 class ClaimResult:
     """A claim about one ladder, on the gold rows that count for it.
 
-    `counted` is None where no row counts. `low` is the share that could be promised alone, at the whole risk.
+    `counted` is None where no row counts. `low` is the share that could be promised in place of the target.
     `gold_rows`: about how many gold rows in all would do, None if that is not known; `missing`: how many more.
     """
 
@@ -133,13 +133,14 @@ def labels_needed(accuracy: float, target: float, risk: float) -> int | None:
 
 def claim_result(claim: Claim, hits: int, n: int, rows: int, risk: float, *, given: bool) -> ClaimResult:
     """Return what is known of a claim after `hits` of the `n` rows that count, of `rows` gold rows, were right."""
-    counted = proportion(hits, n) if n else None
-    needed = labels_needed(hits / n, claim.target, risk) if n and not given else None
+    counted, low = proportion(hits, n) if n else None, lower_bound(hits, n, risk)
+    # A claim that could be promised alone lacks nothing: another one is why nothing is promised.
+    needed = labels_needed(hits / n, claim.target, risk) if n and not given and low < claim.target else None
     gold_rows = ceil(needed * rows / n) if needed is not None else None
     return ClaimResult(
         claim=claim,
         counted=counted,
-        low=lower_bound(hits, n, risk),
+        low=low,
         given=given,
         gold_rows=gold_rows,
         missing=max(gold_rows - rows, 1) if gold_rows is not None else None,

@@ -30,7 +30,6 @@ from batchpipe.evaluation.claims import (
     PromisedValues,
     claim_result,
     critical_counts,
-    lower_bound,
 )
 from batchpipe.evaluation.guarantee import guarantee
 from batchpipe.evaluation.ladder_cost import Row, ThresholdLadder, measure, single
@@ -91,9 +90,7 @@ def tune_by_all(
     ladder, results = chosen.ladder, chosen.results
     found = measure(rows, ladder)
     singles = tuple(measure(rows, single(rung)) for rung in range(1, answers.rungs + 1))
-    promised = (
-        target if chosen.passed else lower_bound(found.accuracy.hits, len(rows), risk) if target is not None else None
-    )
+    promised = target if chosen.passed or target is None else results[0].low
     wanted = [each.gold_rows for each in results if each.low < each.claim.target]
     known = [each for each in wanted if each is not None]
     more = None if chosen.passed or len(known) < len(wanted) else max(known, default=None)
@@ -136,15 +133,15 @@ def choose_ladder(
         for rungs, share in zip(chosen, _shares(chosen), strict=True)
         for shape in claims.shapes
     ]
-    if not paths or values.claims:
-        passed = _passed(start, paths, claims, risk)
-    else:
-        passed = _passed(start, paths, claims, risk * (1 - SURE_SHARE))
+    # A promise that the first ladder does not pass is the one that it could be given, at the same share of the risk.
+    first_risk = risk if not paths or values.claims else risk * (1 - SURE_SHARE)
+    passed = _passed(start, paths, claims, first_risk)
+    if paths and not values.claims:
         every = tuple(range(1, answers.rungs + 1))
         sure = _from(path_of(answers, every, claims), SURE_PLACE)
         passed += _passed(sure, [_from(each, SURE_PLACE) for each in paths], claims, risk * SURE_SHARE)
     path, _, place = min(passed, key=lambda each: each[1]) if passed else (start, (0.0, 0.0), 0)
-    results = claims.results(path, place, risk, given=bool(passed))
+    results = claims.results(path, place, first_risk, given=bool(passed))
     return ChosenLadder(ladder=path.ladders[place], passed=bool(passed), results=results)
 
 

@@ -87,11 +87,21 @@ class TestedLadder:
 
 def check_gold(n: int, target: float | None, risk: float) -> None:
     """Raise UsageError for fewer than 20 gold rows, or for a target or a risk that is out of range."""
+    check_size(n)
+    check_range(target, risk)
+
+
+def check_size(n: int, rows: str = "gold rows") -> None:
+    """Raise UsageError for fewer than 20 rows; `rows` is what they are called."""
     if n < FEWEST_ROWS:
-        what = f"tuning needs at least {FEWEST_ROWS} gold rows, and there are {n}"
-        raise UsageError(
-            what, where="--tune", hint="Add gold rows: with a few hundred a promise is possible, with 1,000 a good one."
-        )
+        there = f"there is {n}" if n == 1 else f"there are {n}"
+        what = f"tuning needs at least {FEWEST_ROWS} {rows}, and {there}: {FEWEST_ROWS - n} more are needed"
+        hint = f"Add {rows}: with a few hundred a promise is possible, with 1,000 a good one."
+        raise UsageError(what, where="--tune", hint=hint)
+
+
+def check_range(target: float | None, risk: float) -> None:
+    """Raise UsageError for a target or a risk that is out of range."""
     if target is not None and not 0 < target <= 1:
         what = f"the target must be above 0 and at most 1, and it is {target}"
         raise UsageError(what, where="--target", hint="Write the share of rows that must be right: --target 0.9")

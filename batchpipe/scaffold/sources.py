@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.scaffold import csv_reading, databases
 from batchpipe.scaffold.file_columns import file_columns
 from batchpipe.scaffold.left_out import left_out
+from batchpipe.sql.connection import plain_name
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 
@@ -34,7 +35,6 @@ PAIRED_COLUMNS = 8
 # DuckDB keeps a hash table for each: of hundreds at once it would take all memory.
 COUNTED_AT_ONCE = 8
 KEY_NAME = re.compile(r"(?i:id|key|uuid|guid|.*[_ -](?:id|key|uuid|guid))|.*[a-z]I[dD]")
-BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Columns of rounded numbers, or of values without an obvious text, are not used as a key.
 NO_KEY_TYPE = re.compile(r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|GEOMETRY|STRUCT|MAP|UNION|.*\]")
 
@@ -110,7 +110,7 @@ def _read(
         described = session.execute(f"DESCRIBE SELECT * FROM {here}").fetchall()
         columns = {str(row[0]): str(row[1]) for row in described}
         key = _key(session, here, columns, path)
-        expressions = _expressions(session, columns)
+        expressions = tuple(map(plain_name, columns))
         unfit = left_out(session, here, columns, labels)
         files = file_columns(session, here, columns, root)
     return DataFile(
@@ -213,15 +213,6 @@ def _key(session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, s
     what = "no column, and no pair of columns, can be the key: each has a value twice, or NULL"
     hint = "Add a column with an id that is different in each row; if whole rows occur twice, remove one of them."
     raise UsageError(what, where=str(path), hint=hint)
-
-
-def _expressions(session: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> tuple[str, ...]:
-    """Return the SQL of each column, in quotes only if it needs them."""
-    reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
-    words = {str(row[0]) for row in session.execute(reserved).fetchall()}
-    return tuple(
-        name if BARE_NAME.fullmatch(name) and name.lower() not in words else quote_identifier(name) for name in columns
-    )
 
 
 def _distinct(columns: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from batchpipe.scaffold.budget import budget_usd, input_size
 from batchpipe.scaffold.drafts import DATA_RULE, SCHEMA, SMALL_MODEL, free_name
 from batchpipe.scaffold.layout import TomlBlock, document
 from batchpipe.scaffold.rows import Drafted
-from batchpipe.scaffold.sources import BARE_NAME, DataFile, RowsPlace, read_source
-from batchpipe.sql.quoting import quote_identifier
+from batchpipe.scaffold.sources import DataFile, RowsPlace, read_source
+from batchpipe.sql.connection import plain_name
 
 PART_ROOM, WHOLE_ROOM = 400, 800
 
@@ -28,10 +28,10 @@ def summary_files(name: str, root: Path, path: Path, text: str | None, place: Ro
     size = input_size(root, source.here, [column], source.setup_here)
     parts, summary = f"{name}_parts", free_name("summary", source.key)
     part, part_id, parts_column = (free_name(each, source.key) for each in ("part", "part_id", "parts"))
-    keys = ", ".join(map(_written, source.key))
+    keys = ", ".join(map(plain_name, source.key))
     split = (
         f"SELECT {keys}, piece.id AS {part_id}, piece.part AS {part}, piece.text AS content\n"
-        f"FROM (\n    SELECT {keys}, unnest(split_text({_written(column)})) AS piece\n"
+        f"FROM (\n    SELECT {keys}, unnest(split_text({plain_name(column)})) AS piece\n"
         f"    FROM {source.relation}\n)\n"
     )
     whole = f"SELECT {keys}, list({summary} ORDER BY {part}) AS {parts_column}\nFROM {parts}\nGROUP BY {keys}\n"
@@ -77,11 +77,6 @@ def summary_files(name: str, root: Path, path: Path, text: str | None, place: Ro
         + " %}\n<part>\n{{ each }}\n</part>\n{% endfor %}\n",
     }
     return Drafted(files=files, key=source.key, shown=(column,), left_out={}, notes=source.notes)
-
-
-def _written(column: str) -> str:
-    """Return a column's name as a person writes it in SQL."""
-    return column if BARE_NAME.fullmatch(column) else quote_identifier(column)
 
 
 def _field(description: str, most: int) -> dict[str, object]:

@@ -5,12 +5,16 @@ Every connection and every cursor of DuckDB fits this type, so that it costs not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import duckdb
 
-from batchpipe.sql.quoting import Sql
+from batchpipe.sql.quoting import Sql, quote_identifier
+
+BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Connection(Protocol):
@@ -55,3 +59,16 @@ class Connection(Protocol):
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return the rows that are left."""
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name as a person writes it: in quotes only if DuckDB needs them."""
+    return name if BARE_NAME.fullmatch(name) and name.lower() not in reserved_words() else quote_identifier(name)
+
+
+@cache
+def reserved_words() -> frozenset[str]:
+    """Return the words of DuckDB that need quotes as names, in lower case."""
+    with duckdb.connect(":memory:") as connection:
+        reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+        return frozenset(str(row[0]).lower() for row in connection.execute(reserved).fetchall())

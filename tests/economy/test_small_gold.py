@@ -30,4 +30,14 @@ def test_too_few_gold_rows_promise_nothing(tmp_path: Path) -> None:
     project = project_of(tmp_path, {number: body_of(number)[1] for number in range(10)})
     for more in ((), ("--reviewer-usd", "0.05", "--target", "0.98"), ("--held-out",)):
         ended = project.command("eval", "triage", "--yes", "--tune", *more, code=2)
-        assert "tuning needs at least 20 gold rows, and there are 10" in ended.stderr
+        assert "tuning needs at least 20 gold rows, and there are 10: 10 more are needed" in ended.stderr
+        assert "submitted" not in ended.stderr
+    for more, words in ((("--target", "1.5"), "--target"), (("--risk", "0"), "--risk")):
+        ended = project.command("eval", "triage", "--yes", "--tune", *more, code=2)
+        assert f"error: {words}: the" in ended.stderr
+        assert "submitted" not in ended.stderr
+    agreement = ("--tune", "--as-good-as", "claude-opus-4-8")
+    project.rows(range(12))
+    ended = project.command("eval", "triage", "--yes", *agreement, code=2)
+    assert "tuning needs at least 20 rows of the input, and there are 12: 8 more are needed" in ended.stderr
+    assert "submitted" not in ended.stderr

@@ -91,6 +91,37 @@ def test_as_many_truths_are_needed_as_the_binomial_test_says() -> None:
     assert "18 more" in found.guarantee
 
 
+def test_a_claim_that_could_be_promised_alone_lacks_no_rows() -> None:
+    some = [Labelled(0, (0, 0), (0.9, 0.9))] * 40 + [Labelled(1, (1, 1), (0.9, 0.9))] * 40
+    claims = (claim("recall", 0.5), claim("recall", 0.98))
+    values = PromisedValues(claims=claims, truths=tuple([row.truth == 0 for row in some] for _ in claims))
+    found = tune_by_all([row.row(claims) for row in some], target=None, points=0, values=values)
+    assert not found.reached
+    easy, hard = found.claims
+    assert easy.low > 0.5
+    assert (easy.missing, easy.gold_rows) == (None, None)
+    assert hard.missing is not None
+    assert hard.missing > 100
+
+
+def test_what_is_said_to_be_promised_in_place_of_a_target_is_promised() -> None:
+    """The first ladder is tested with a share of the risk: what it could be promised is said for that share."""
+    rows = labelled(5, 0.3, (0.85, 0.95), n=400)
+    for right in (376, 380, 384, 388):
+        same = [
+            Labelled(row.truth, (-1, row.truth if place < right else 4 - row.truth), (0.0, 0.9))
+            for place, row in enumerate(rows)
+        ]
+        for target in (0.92, 0.93, 0.94, 0.95, 0.96):
+            found = tune_by_all([row.row(()) for row in same], target=target, points=0)
+            assert found.promised is not None
+            assert "for ." not in found.guarantee
+            if not found.reached:
+                assert found.promised < target
+                again = tune_by_all([row.row(()) for row in same], target=found.promised - 1e-9, points=0)
+                assert again.reached
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -288,6 +288,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "pipeline.sending",
         "pipeline.value_types",
         "providers",
+        "sql.connection",
         "sql.messages",
         "sql.quoting",
     ),
@@ -550,7 +551,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "scipy": ("evaluation.library", "local_model.library"),
     "sklearn": ("evaluation.error_model", "local_model.library"),
     "starlette": ("pages.*",),
-    "tomli_w": ("pipeline.load", "scaffold.layout"),
+    "tomli_w": ("pipeline.load", "scaffold.layout", "commands.eval.to_paste"),
     "typer": ("cli.*",),
     "uvicorn": ("pages.serving",),
 }

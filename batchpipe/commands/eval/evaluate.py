@@ -17,7 +17,7 @@ from batchpipe.commands.eval.gate import read_bars, versus_object
 from batchpipe.commands.eval.history import history, remember, remember_tuned
 from batchpipe.commands.eval.html import eval_file
 from batchpipe.commands.eval.judges import judges_object
-from batchpipe.commands.eval.measured import known_gold_rows, make_report, measure
+from batchpipe.commands.eval.measured import known_gold_rows, make_report, measure, refuse_few
 from batchpipe.commands.eval.person import read_person
 from batchpipe.commands.eval.quality import quality_object
 from batchpipe.commands.eval.refusals import EVERY, refuse
@@ -82,6 +82,8 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             evaluation = prepare_rows(context, work, file, request, wanted, folder)
             bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
             claims = value_claims(request, evaluation.gold.fields, evaluation.sides[0].ladder)
+            if request.tune:
+                refuse_few(evaluation)
             labels = _record_versions(context, work, file, evaluation)
             waiting, judged = _answer(call, request, context, evaluation)
             found = [measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]

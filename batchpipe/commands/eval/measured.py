@@ -30,6 +30,7 @@ from batchpipe.engine.quality.local_line import NUMBER as LOCAL_NUMBER
 from batchpipe.engine.quality.prepare import Wanted, prepare
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.evaluation.field_comparison import class_name
+from batchpipe.evaluation.tuning import check_size
 from batchpipe.pipeline.evaluations import EVALUATION, SEPARATOR
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import RungSettings
@@ -147,9 +148,22 @@ def _recorded_label(context: Context, evaluation: Evaluation) -> str:
     return str(found[0][0]) if found else "not run yet"
 
 
+def refuse_few(evaluation: Evaluation) -> None:
+    """Raise UsageError where there are too few rows to tune on: before a row is sent."""
+    rows = evaluation.rows.rows.rows
+    if evaluation.top is not None:
+        check_size(rows, "rows of the input")
+    else:
+        check_size(rows - len(_picked(evaluation)))
+
+
+def _picked(evaluation: Evaluation) -> frozenset[str]:
+    key = evaluation.sides[0].ladder.file.pipeline.input.key
+    return picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key)
+
+
 def known_gold_rows(evaluation: Evaluation, numbers: PromptNumbers, person: Person | None) -> KnownGold:
     """Return what is known of the gold rows for tuning."""
-    key = evaluation.sides[0].ladder.file.pipeline.input.key
     failed = numbers.unanswered
     return KnownGold(
         by_rung=numbers.by_rung,
@@ -160,9 +174,7 @@ def known_gold_rows(evaluation: Evaluation, numbers: PromptNumbers, person: Pers
         },
         masks=numbers.masks,
         truths=evaluation.truths(),
-        picked=frozenset()
-        if evaluation.top is not None
-        else picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key),
+        picked=frozenset() if evaluation.top is not None else _picked(evaluation),
         columns=evaluation.sides[0].ladder.columns,
         person=person,
     )

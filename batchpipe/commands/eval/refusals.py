@@ -6,7 +6,7 @@ from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.agreement import LABELS
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import read_claim
-from batchpipe.evaluation.tuning import FEWEST_ROWS
+from batchpipe.evaluation.tuning import FEWEST_ROWS, RISK, check_range
 
 COMMAND_LINE = "the command line"
 EVERY = "all"
@@ -81,6 +81,7 @@ def refuse_tuning(request: EvalRequest) -> None:
     if request.reviewer_accuracy is not None and request.reviewer_usd is None:
         what = "--reviewer-accuracy goes with --reviewer-usd"
         raise UsageError(what, where=COMMAND_LINE, hint="Say what a row costs: --reviewer-usd 0.05")
+    check_range(request.target, RISK if request.risk is None else request.risk)
     for each in request.precision:
         read_claim("precision", each)
     for each in request.recall:

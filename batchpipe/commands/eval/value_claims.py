@@ -15,7 +15,8 @@ from batchpipe.evaluation.field_comparison import class_name
 from batchpipe.evaluation.ladder_cost import ThresholdLadder
 from batchpipe.evaluation.tuning import accept_condition
 from batchpipe.schema.columns import Column
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.connection import plain_name
+from batchpipe.sql.quoting import quote_literal
 
 LISTED = 10
 
@@ -100,7 +101,7 @@ def ladder_accepts(
 
 def _test(claim: Claim, kind: str) -> str:
     """Return the SQL that says whether an answer has the value of the claim."""
-    name = claim.field if claim.field.isidentifier() else quote_identifier(claim.field)
+    name = plain_name(claim.field)
     if kind == "BOOLEAN":
         return f"{name} = {claim.value}"
     value = quote_literal(claim.value)
