@@ -197,6 +197,24 @@ def test_unsure_answers_are_drawn_more_often_and_their_probability_is_recorded(p
         pass
 
 
+def test_an_edited_sample_counts_as_todays_sample(sampled: Project) -> None:
+    """Reviewed rows count by the sample of today: never twice, and all of them where they come first in it, too."""
+    order = review_first(sampled, 100)
+    reviewed = len(order)
+    assert {each["reviewed"] for each in shares(sampled)["shares"]} == {reviewed}
+    for sample in ("0.1", "0.9"):
+        sampled.pipeline(PIPELINE.replace("sample = 0.4", f"sample = {sample}"))
+        found = shares(sampled)
+        assert found["share_rows"]["reviewed"] == reviewed
+        assert (found["share_rows"]["late"], found["share_rows"]["rows"]) == (0, 120)
+        assert found["share_rows"]["drawn"] >= reviewed
+    # By doubt unsure rows come earlier, which nobody has seen: the reviewed ones after the first of them wait.
+    sampled.pipeline(PIPELINE + 'by = "doubt"\n\n[eval]\nconfidence = "score"\nfields = { label = "exact" }\n')
+    changed = shares(sampled)["share_rows"]
+    assert changed["reviewed"] + changed["late"] == reviewed
+    assert changed["late"] > 0
+
+
 def test_a_row_of_the_sample_hides_the_answer_until_the_person_has_chosen(sampled: Project) -> None:
     with desk_of(sampled) as desk:
         row = next(desk.all_rows())

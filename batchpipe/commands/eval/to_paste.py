@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -50,5 +51,5 @@ def _key(key: str, value: Any) -> str:
 
 def _name(rung: Rung | LocalRung) -> str:
     if isinstance(rung, Rung) and rung.panel:
-        return _key("panel", [each.model for each in rung.panel])
-    return _key("model", rung.model)
+        return f"panel = {json.dumps([each.model for each in rung.panel])}"
+    return f"model = {json.dumps(rung.model)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 from batchpipe.commands.call.call import Call
@@ -32,7 +33,8 @@ class Shares:
     """The shares of a field in one output table.
 
     `drawn` rows of the sample are in the table, `reviewed` of them count, and `late` were reviewed although a row that
-    was drawn before them was not: they do not count yet. `failed` rows have no answer, and are in no share.
+    is drawn before them was not: they do not count yet. The local model answered `local` of the rows. `failed` rows
+    have no answer, and are in no share.
     """
 
     pipeline: str
@@ -43,6 +45,7 @@ class Shares:
     reviewed: int
     late: int
     people: int
+    local: int
     failed: int
     shares: Sequence[Share]
 
@@ -104,17 +107,21 @@ def _fill(session: Session, file: PipelineFile, output: OutputTable, field: str,
 def _shares(
     call: Call, file: PipelineFile, field: str, by: str | None, rows: Sequence[Mapping[str, Any]], failed: int
 ) -> Shares:
-    """Return the shares from the rows of `work.share_rows`: only rows reviewed in the order of the sample count."""
+    """Return the shares from the rows of `work.share_rows`: only rows reviewed in the order of the sample count.
+
+    The order and the probabilities are those of today's sample, for rows too that were reviewed under another one: rows
+    of two samples that were mixed would count too much where both drew them.
+    """
     name = file.pipeline.name
     values = {each["predicted"] for each in rows}
     if len(values) > MOST_VALUES:
         hint = "Shares are for a field with few values, such as an enum."
         raise UsageError(f"{field} has {count(len(values))} different values", where="--shares", hint=hint)
-    drawn = [each for each in rows if each["draw"] is not None and each["draw"] < each["probability"]]
-    ranks = {id(each): each["draw"] / each["probability"] for each in drawn}
-    limit = min((ranks[id(each)] for each in drawn if not each["reviewed"]), default=1.0)
-    counted = {id(each) for each in drawn if each["reviewed"] and ranks[id(each)] < limit}
-    late = sum(each["reviewed"] for each in drawn) - len(counted)
+    ranks = {id(each): each["draw"] / each["probability"] for each in rows}
+    limit = min((ranks[id(each)] for each in rows if not each["reviewed"]), default=inf)
+    counted = {id(each) for each in rows if each["reviewed"] and ranks[id(each)] < limit}
+    drawn = [each for each in rows if each["reviewed"] or each["draw"] < each["probability"]]
+    late = sum(each["reviewed"] for each in rows) - len(counted)
     if not counted:
         hint = f"Review the first of them: {call.suggest(f'review {name}')}"
         what = f"nobody has reviewed the first of the {count(len(drawn), 'row')} of the sample"
@@ -141,6 +148,7 @@ def _shares(
         reviewed=len(counted),
         late=late,
         people=len({each["reviewed_by"] for each in rows if id(each) in counted}),
+        local=sum(each["by_local"] for each in rows),
         failed=failed,
         shares=found,
     )
@@ -149,7 +157,8 @@ def _shares(
 def shares_object(found: Shares) -> dict[str, Any]:
     """Return what `report --json` adds for `--shares`."""
     names = ("value", "by", "share", "low", "high", "reviewed", "worth")
-    return {"shares": [{name: asdict(each)[name] for name in names} for each in found.shares]}
+    rows = {name: getattr(found, name) for name in ("rows", "local", "failed", "drawn", "reviewed", "late", "people")}
+    return {"shares": [{name: asdict(each)[name] for name in names} for each in found.shares], "share_rows": rows}
 
 
 def shares_text(found: Shares, terminal: bool) -> str:
@@ -176,7 +185,11 @@ def shares_text(found: Shares, terminal: bool) -> str:
     ]
     if found.late:
         parts.append(
-            f"{count(found.late, 'reviewed row')} not counted yet: a row that was drawn before them was skipped."
+            f"{count(found.late, 'reviewed row')} not counted yet: a row that is drawn before them is not reviewed."
+        )
+    if found.local:
+        parts.append(
+            f"The local model answered {count(found.local)} of the rows: they are in the sample as the others are."
         )
     if found.failed:
         parts.append(f"{count(found.failed, 'failed row')} without an answer: in no share.")

@@ -4,7 +4,7 @@
 -- work.share_rows: One row is a current row of an output table: what the model says, and what a person says of the sample.
 CREATE OR REPLACE TABLE work.share_rows AS
 WITH present AS (
-    SELECT by_value, unnest(list_distinct([{keys}])) AS key
+    SELECT by_value, _rung = 0 AS by_local, unnest(list_distinct([{keys}])) AS key
     FROM (SELECT *, {by} AS by_value FROM {table}) WHERE _current
 ),
 accepted AS (
@@ -23,8 +23,8 @@ answered AS (
     GROUP BY custom_id
 )
 SELECT
-    p.by_value, json_extract_string(r.output, {pointer}) AS predicted, d.draw,
-    coalesce(h.sample_probability, d.probability)::DOUBLE AS probability,
+    p.by_value, coalesce(p.by_local, false) AS by_local, json_extract_string(r.output, {pointer}) AS predicted, d.draw,
+    d.probability::DOUBLE AS probability,
     h.key_id IS NOT NULL AS reviewed, json_extract_string(h.after, {pointer}) AS truth, h.reviewed_by
 FROM present p
 JOIN accepted a ON a.key_id = md5(p.key)::UUID
