@@ -32,9 +32,9 @@ def test_too_few_gold_rows_promise_nothing(tmp_path: Path) -> None:
         ended = project.command("eval", "triage", "--yes", "--tune", *more, code=2)
         assert "tuning needs at least 20 gold rows, and there are 10: 10 more are needed" in ended.stderr
         assert "submitted" not in ended.stderr
-    for more, words in ((("--target", "1.5"), "--target"), (("--risk", "0"), "--risk")):
-        ended = project.command("eval", "triage", "--yes", "--tune", *more, code=2)
-        assert f"error: {words}: the" in ended.stderr
+    for option, value in (("--target", "1.5"), ("--risk", "0")):
+        ended = project.command("eval", "triage", "--yes", "--tune", option, value, code=2)
+        assert f"error: {option}: the" in ended.stderr
         assert "submitted" not in ended.stderr
     agreement = ("--tune", "--as-good-as", "claude-opus-4-8")
     project.rows(range(12))

@@ -35,7 +35,7 @@ def rungs_toml(pipeline: Pipeline, accepts: Mapping[int, str | None], local: boo
 
 def _rung(rung: Rung | LocalRung, changed: Mapping[str, Any]) -> str:
     """Return `[[models]]` with the keys that the file has, and the changed ones."""
-    keys = rung.model_dump(exclude_unset=True, exclude_none=True) | changed
+    keys = rung.model_dump(exclude_unset=True, exclude_none=True) | dict(changed)
     if "panel" in keys:
         keys["panel"] = [each["model"] if len(each) == 1 else each for each in keys["panel"]]
     texts = [_key(key, value) for key, value in keys.items() if value is not None]
