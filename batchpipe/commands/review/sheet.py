@@ -203,7 +203,7 @@ def _unknown(line: SheetLine, known: ReviewRow | None, key: Sequence[str], where
         said = f"the review {changes(known.answer, known.document)}"
         by = safe(known.reviewed_by)
         what = f"the row {shown!r} was reviewed by {by} since the export, or its answer has changed; {said}"
-        again += f" To let this line stand above that, write overrule under {VERDICT}."
+        again += f" To let this line replace that, write overrule under {VERDICT}."
     return Problem(what=what, where=where, hint=again)
 
 

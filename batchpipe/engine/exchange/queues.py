@@ -35,7 +35,7 @@ class ChosenLoad:
 class QueueRoom:
     """Says how many `batches`, `requests`, and `bytes` of requests the queue takes yet; None for any number.
 
-    `empty`: none waits. `learned`: the room is what was left below the last word that the queue is full.
+    `empty`: none waits. `learned`: the room is what was left when the provider last said that the queue is full.
     """
 
     batches: int | None = None

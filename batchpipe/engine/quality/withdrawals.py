@@ -19,7 +19,7 @@ from batchpipe.store.queries import query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class PastReview:
     """The newest review of a row that was not taken back. `before` is the model's document, `document` the person's.
 
     `seq` is its commit, `custom_id` the request whose answer it is about.
@@ -34,28 +34,30 @@ class Word:
     document: Any
 
 
-def newest_words(session: Session, names: Sequence[str], keys: Sequence[str]) -> dict[str, Word]:
+def newest_reviews(session: Session, names: Sequence[str], keys: Sequence[str]) -> dict[str, PastReview]:
     """Return the newest review of each of `keys` (JSON lists of texts) that was not taken back.
 
     Reads `ledger.reviews`.
     """
-    statement = query("newest_words", pipelines=quote_list(names), not_withdrawn=not_withdrawn(names))
+    statement = query("newest_reviews", pipelines=quote_list(names), not_withdrawn=not_withdrawn(names))
     rows = session.dictionaries(statement, {"keys": list(keys)})
     found = [
-        Word(**{**row, "before": exact_json.loads(row["before"]), "document": exact_json.loads(row["document"])})
+        PastReview(**{**row, "before": exact_json.loads(row["before"]), "document": exact_json.loads(row["document"])})
         for row in rows
     ]
     return {each.key: each for each in found}
 
 
-def withdraw(context: Context, work: Work, resolved: Resolved, keys: Sequence[str], person: str) -> dict[str, Word]:
+def withdraw(
+    context: Context, work: Work, resolved: Resolved, keys: Sequence[str], person: str
+) -> dict[str, PastReview]:
     """Take back the person's newest review of each of `keys`, in one commit; return the reviews that were taken back. A
     row whose newest review is somebody else's, or that has none, is left as it is.
     Reads `ledger.reviews`. Writes `ledger.reviews`, the output table.
     """
     with context.database.writing(work, None) as session:
-        known = newest_words(session, resolved.names, keys)
-        own = {key: word for key, word in known.items() if word.reviewed_by == person}
+        known = newest_reviews(session, resolved.names, keys)
+        own = {key: review for key, review in known.items() if review.reviewed_by == person}
         if not own:
             return {}
         stamp = {
@@ -63,7 +65,7 @@ def withdraw(context: Context, work: Work, resolved: Resolved, keys: Sequence[st
             "now": session.now,
             "seq": session.seq,
             "keys": list(own),
-            "seqs": [word.seq for word in own.values()],
+            "seqs": [review.seq for review in own.values()],
         }
         session.execute(query("insert_withdrawals", pipelines=quote_list(resolved.names)), stamp)
         keys = sql("SELECT md5(key)::UUID AS key_id FROM (SELECT unnest([{keys}]) AS key)", keys=quote_list(own))

@@ -5,10 +5,10 @@
 const desk = document.getElementById("desk");
 const AHEAD = 60, FEW = 30, FLUSH_MS = 500, MOST_WORDS = 200, SHOWN = 9, LONG = 400;
 const ACTIONS = [
-  ["accept", "a", "take the row as it stands here"], ["undo", "u", "take the last word back"],
+  ["accept", "a", "take the row as it stands here"], ["undo", "u", "take your last review back"],
   ["skip", "s", "skip the row"], ["back", "b", "back to the row before"], ["next", "n", "the next field"],
   ["look", "/", "look for a value, or type one"], ["rest", "i", "all input columns"],
-  ["overrule", "o", "speak above what another has said"], ["keys", "?", "these keys"],
+  ["overrule", "o", "replace what another has said"], ["keys", "?", "these keys"],
 ];
 const store = `batchpipe words ${desk.dataset.name} ${desk.dataset.person}`;
 const state = {

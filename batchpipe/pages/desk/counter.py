@@ -14,7 +14,7 @@ from batchpipe.commands.review.screen import WHY, said_meanwhile
 from batchpipe.engine.gold.agreement import Agreed, read_agreement, wilson
 from batchpipe.engine.ledger.overview import RungAnswer, rung_answers
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
-from batchpipe.engine.quality.withdrawals import Word, newest_words, withdraw
+from batchpipe.engine.quality.withdrawals import PastReview, newest_reviews, withdraw
 from batchpipe.html.blocks import File
 from batchpipe.html.links import SERVED
 from batchpipe.media.content import SUFFIX
@@ -242,7 +242,7 @@ class Counter:
         process recorded is recognised.
         """
         with desk.context.database.reading(desk.work) as session:
-            known = newest_words(session, desk.resolved.names, [each.key]).get(each.key)
+            known = newest_reviews(session, desk.resolved.names, [each.key]).get(each.key)
         base = {"id": each.id, "key": each.key}
         if known is None:
             return base | {"outcome": "overtaken", "message": GONE}
@@ -253,17 +253,17 @@ class Counter:
     def _withdrawn(self, desk: Desk, person: str, each: Said) -> dict[str, dict[str, Any]]:
         """Take back the person's newest review of a row, and give the row to that person again."""
         self._wait()
-        taken: dict[str, Word] = withdraw(desk.context, desk.work, desk.resolved, [each.key], person)
+        taken: dict[str, PastReview] = withdraw(desk.context, desk.work, desk.resolved, [each.key], person)
         self._committed = time.monotonic()
         base = {"id": each.id, "key": each.key}
         word = taken.get(each.key)
         if word is None:
-            return {each.id: base | {"outcome": "refused", "message": "there is no word of yours to take back"}}
+            return {each.id: base | {"outcome": "refused", "message": "there is no review of yours to take back"}}
         numbers = _numbers_of(desk, [each.key])
         if each.key in numbers:
             number = numbers[each.key][0]
             with desk.context.database.reading(desk.work) as session:
-                left, seq = newest_words(session, desk.resolved.names, [each.key]), session.seq
+                left, seq = newest_reviews(session, desk.resolved.names, [each.key]), session.seq
             if not left:  # otherwise the review before it stands again, and nobody has to review the row
                 self._leases.return_to(person, [number], time.monotonic())
             desk.saw(number, seq, person)

@@ -109,7 +109,7 @@ def _acted(act: Callable[[Query, Mapping[str, Any]], Any], query: Query, body: b
     except BatchpipeError as error:
         return _json({"error": failure(error)}, 404 if isinstance(error, UsageError) else 400)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        return _json({"error": {"message": f"the words cannot be read: {error}"}}, 400)
+        return _json({"error": {"message": f"the reviews cannot be read: {error}"}}, 400)
 
 
 def _page(site: Site, query: Query) -> Response:
@@ -154,14 +154,14 @@ def _person(site: Site, request: Request) -> str:
 def _words(body: Mapping[str, Any]) -> list[Said]:
     listed = body["words"]
     if not isinstance(listed, list) or len(listed) > MOST_WORDS:
-        raise ValueError(f"a list of at most {MOST_WORDS} words is wanted")
+        raise ValueError(f"a list of at most {MOST_WORDS} reviews is wanted")
     found = []
     for each in listed:
         if not isinstance(each, dict):
-            raise TypeError("a word is an object")
+            raise TypeError("a review is an object")
         changes = None if each.get("undo") else each.get("changes", {})
         if changes is not None and not isinstance(changes, dict):
-            raise ValueError("the changes of a word are an object")
+            raise ValueError("the changes of a review are an object")
         found.append(
             Said(
                 id=str(each["id"])[:100],

@@ -110,7 +110,7 @@ GROUP BY rung, prompt_version
 ORDER BY max(seq) DESC
 
 -- name: sums_of_requests
--- What the most that a stretch of `work.to_send` can cost is made of.
+-- The sums from which the highest possible cost of a stretch of `work.to_send` is computed.
 SELECT
     count(*) AS requests,
     count(*) FILTER (is_first) AS firsts,

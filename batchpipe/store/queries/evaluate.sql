@@ -119,7 +119,7 @@ WHERE NOT list_contains(r._chosen, 'sample') AND s.same_key NOT IN ({known})
 SELECT count(*), count(*) FILTER ({same}) FROM work.truth t JOIN work.gold_reviews r USING (key_id)
 
 -- name: seen_twice
--- The rows that two people reviewed, each by his first word, and on how many of them both said the same.
+-- The rows that two people reviewed, by the first review of each, and how many of them got the same values from both.
 WITH said AS (
     SELECT key_id, custom_id, reviewed_by, arg_min(after, seq) AS after
     FROM ledger.reviews

@@ -1,4 +1,4 @@
--- What takes less than the statements of a plan where it is known beforehand what they would find.
+-- Shorter statements for a plan of which it is known beforehand what the usual statements would find.
 
 -- name: knows_decisions
 SELECT EXISTS (SELECT 1 FROM ledger.decisions WHERE pipeline IN ({names}))

@@ -60,7 +60,7 @@ ORDER BY seq DESC
 LIMIT 1
 
 -- name: budget_passed
--- The limits of which was said that they are passed, with what was spent then.
+-- The limits that were reported as passed, with what was spent then.
 SELECT data ->> 'limit', (data ->> 'spent_usd')::DECIMAL(38, 15)
 FROM ledger.events
 WHERE kind = 'budget_passed' AND pipeline IN ({pipelines})
@@ -347,7 +347,7 @@ SELECT count(*) FROM (
 WHERE review AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed}))
 
 -- name: told_of
--- What somebody was told of, or could not be told of, the newest first.
+-- The notices that were sent, or could not be sent, the newest first.
 SELECT run_id::VARCHAR AS run_id, chunk_id::VARCHAR AS chunk_id, data ->> 'text' AS text
 FROM ledger.events
 WHERE kind IN ('notified', 'notify_failed') AND pipeline IN ({pipelines})

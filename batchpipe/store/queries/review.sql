@@ -7,7 +7,7 @@ SELECT count(*) > 0 FROM ledger.reviews WHERE pipeline IN ({pipelines})
 SELECT * FROM ledger.reviews WHERE false
 
 -- name: not_withdrawn
--- True for a word `h` that nobody has taken back, and that takes nothing back.
+-- True for a review `h` that nobody has taken back, and that is not a withdrawal itself.
 h.verdict <> 'withdrawn' AND NOT EXISTS (
     SELECT 1 FROM ledger.reviews t
     WHERE t.key_id = h.key_id AND t.withdraws = h.seq AND t.pipeline IN ({pipelines})
@@ -269,7 +269,7 @@ WHERE a.custom_id IS DISTINCT FROM w.custom_id
 ORDER BY v.number
 
 -- name: reviewed_meanwhile
--- The newest word about each row that was recorded after the rows were chosen.
+-- The newest review of each row that was recorded after the rows were chosen.
 SELECT v.number, h.seq, h.reviewed_by, h.verdict, h.after::VARCHAR AS document
 FROM work.new_reviews v
 JOIN work.review w USING (number)
@@ -288,8 +288,8 @@ SELECT
 FROM work.new_reviews v
 JOIN work.review w USING (number)
 
--- name: newest_words
--- The newest word about each of these keys that was not taken back.
+-- name: newest_reviews
+-- The newest review of each of these keys that was not taken back.
 SELECT DISTINCT ON (h.key_id)
     h.key, h.seq, h.reviewed_by, h.custom_id, h.verdict, h.before::VARCHAR AS before, h.after::VARCHAR AS document
 FROM ledger.reviews h

@@ -426,7 +426,7 @@ WHERE (s.key_id, s.custom_id) IN (SELECT (key_id, custom_id) FROM work.outcomes)
     AND s.key_id NOT IN (SELECT key_id FROM work.voters)
 
 -- name: vote_states
--- What became of the rows with members in the collected chunks: of a row with members in several it is said once.
+-- What became of the rows with members in the collected chunks. A row with members in several chunks counts once.
 SELECT chunk_id::VARCHAR, state, count(*)
 FROM (
     SELECT s.key_id, any_value(o.chunk_id) AS chunk_id,
