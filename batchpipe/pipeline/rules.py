@@ -23,6 +23,9 @@ from batchpipe.pipeline.sending import LOCAL, LocalRung, Rung
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
 RESERVED_NAMES = ("row", "fields")
+# What names a model: no part of it is empty, and no space stands around one.
+_NAMES_A_MODEL = re.compile(r"(?!.*(\s:|:\s))[^\s:](.*[^\s:])?", re.DOTALL)
+_NAME_OF_A_MODEL = 'Write "model" or "provider:model", without spaces.'
 NEXT_RUNG = 'Add [[models]] after it, such as model = "claude-haiku-4-5" with max_tokens: it learns from their answers.'
 
 
@@ -207,9 +210,8 @@ def _models(data: Any, path: Path) -> Iterator[Finding]:
         if not isinstance(rung, Mapping):
             continue
         model = rung.get("model")
-        if isinstance(model, str) and (not model.strip() or model.startswith(":") or model.endswith(":")):
-            hint = 'Write "model" or "provider:model".'
-            yield (*path, index, "model"), f'"{model}" names no model', hint
+        if isinstance(model, str) and not _NAMES_A_MODEL.fullmatch(model):
+            yield (*path, index, "model"), f'"{model}" names no model', _NAME_OF_A_MODEL
         yield from _blank(rung, (*path, index), ("accept", "when"))
         if not is_local(rung):
             yield from _asked(rung, (*path, index))
@@ -234,8 +236,8 @@ def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield (*path, "samples"), "samples is for a rung with one model", hint
     for number, member in enumerate(members):
         name = member.get("model") if isinstance(member, Mapping) else member
-        if isinstance(name, str) and (not name.strip() or name.startswith(":") or name.endswith(":")):
-            yield (*path, "panel", number), f'"{name}" names no model', 'Write "model" or "provider:model".'
+        if isinstance(name, str) and not _NAMES_A_MODEL.fullmatch(name):
+            yield (*path, "panel", number), f'"{name}" names no model', _NAME_OF_A_MODEL
         own = member.get("max_tokens") if isinstance(member, Mapping) else None
         if own is None and "max_tokens" not in rung:
             hint = "Add max_tokens = ... to the rung (Most tokens of an answer), or to each member."

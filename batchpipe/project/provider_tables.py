@@ -24,6 +24,10 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A rung that is answered by the machine itself has this name.
 RESERVED = ("local",)
 SENT_WITH_KEY = ("key", "headers")
+# What a name and a value of a header are made of (RFC 9110, 5.1 and 5.5), and the headers that hold keys.
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t -~]*")
+_HEADERS_OF_KEYS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
 
 Usd = Annotated[Decimal, Field(ge=0)]
 
@@ -163,3 +167,21 @@ def refuse_unknown_keys(tables: Any, where: str) -> None:
         if key is not None and not (isinstance(key, str) and VARIABLE.fullmatch(key)):
             hint = f'Write the name of a variable of the environment: key = "${{{name.upper()}_KEY}}"'
             raise UsageError("a key does not stand in a file", where=f"{place}.key", hint=hint)
+        _refuse_texts(table, name, place)
+
+
+def _refuse_texts(table: Mapping[str, Any], name: str, place: str) -> None:
+    """Raise UsageError for a header that cannot be sent or holds a key, and for a model without a name."""
+    headers, models = table.get("headers"), table.get("models")
+    for header, value in headers.items() if isinstance(headers, dict) else ():
+        where = f"{place}.headers.{header}"
+        if not _HEADER.fullmatch(header) or (isinstance(value, str) and not _HEADER_VALUE.fullmatch(value)):
+            hint = "Names have letters, digits and hyphens; values are one line of ASCII."
+            raise UsageError("this cannot be sent as a header", where=where, hint=hint)
+        if header.lower() in _HEADERS_OF_KEYS and "${" not in str(value):
+            hint = f'Write the name of a variable of the environment: "{header}" = "${{{name.upper()}_KEY}}"'
+            raise UsageError("a key does not stand in a file", where=where, hint=hint)
+    for usual, own in models.items() if isinstance(models, dict) else ():
+        if not usual.strip() or (isinstance(own, str) and not own.strip()):
+            hint = 'Write "usual name" = "name there".'
+            raise UsageError("a model has no name", where=f"{place}.models", hint=hint)

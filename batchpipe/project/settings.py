@@ -29,6 +29,7 @@ from batchpipe.project.notify import Notify
 from batchpipe.project.provider_tables import (
     PROVIDERS,
     SEPARATOR,
+    ProviderPrices,
     ProviderTable,
     merged_tables,
     refuse_unknown_keys,
@@ -195,7 +196,8 @@ def load_settings(
     A value of None in `command_line` counts as not given; `given_in` is what messages call its place. `env` is the
     value of `--env`. Raises UsageError, with its place, for an unknown key or a bad value.
     """
-    layers = _with_merged_providers(_layers(root, environment, command_line or {}, env, given_in))
+    given = _layers(root, environment, command_line or {}, env, given_in)
+    layers = _with_merged_providers(given)
     for layer in layers:
         _refuse_unknown(layer)
 
@@ -209,7 +211,7 @@ def load_settings(
     try:
         settings = Layered()
     except ValidationError as error:
-        raise _bad_value(error, layers) from error
+        raise _bad_value(error, layers, given) from error
     if "${" not in str(settings.database):
         settings.database_path(root, {})
     return settings
@@ -353,15 +355,28 @@ def _refuse_unknown(layer: Layer) -> None:
         raise UsageError("there is no such setting", where=layer.where(key), hint=hint)
 
 
-def _bad_value(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
-    """Return the first error, with the source that its value came from."""
+def _place_in_tables(loc: Sequence[int | str], given: Sequence[Layer]) -> str:
+    """Return the place of a key of a provider's table, in the first of the layers that has it."""
+    name, key = (*map(str, loc[1:3]), "", "")[:2]
+    rest = [str(each) for each in loc[3:] if "[" not in str(each) and each != ProviderPrices.__name__]
+    for layer in given:
+        variable = SEPARATOR.join((PROVIDERS, name, key))
+        if layer.prefix and variable in layer.values:
+            return layer.where(variable)
+        table = layer.values.get(PROVIDERS, {}) if not layer.prefix else {}
+        if isinstance(table, dict) and key in table.get(name, {}):
+            return layer.where(".".join((PROVIDERS, name, key, *rest)))
+    return f"the settings {'.'.join((PROVIDERS, name, key, *rest))}".rstrip(".")
+
+
+def _bad_value(error: ValidationError, layers: Sequence[Layer], given: Sequence[Layer]) -> UsageError:
+    """Return the first error, with the source that its value came from: one of the layers as they were `given`."""
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0])
     layer = next((each for each in layers if key in each.values), layers[-1])
     if key == PROVIDERS:
-        place = ".".join(str(each) for each in first["loc"] if isinstance(each, int) or "[" not in str(each))
         what = f"{first.get('input')!r} is not valid" if "key" not in first["loc"] else "the key is not valid"
-        return UsageError(what, where=layer.where(place), hint=f"{first['msg']}.")
+        return UsageError(what, where=_place_in_tables(first["loc"], given), hint=f"{first['msg']}.")
     if key == NOTIFY:  # its values may be secret
         place = ".".join(str(each) for each in first["loc"][:2])
         what = "the table is not valid" if place == key else f"{place} is not valid"

@@ -252,6 +252,7 @@ class ProviderModule(Protocol):
     KEY_VARIABLES: tuple[str, ...]  # the environment variables that may hold a key: the first that is set counts
     BASE_URL_VARIABLE: str  # the environment variable of the base URL
     DEFAULT_BASE_URL: str  # the provider's own address
+    ENDPOINTS: tuple[str, ...]  # the paths that requests may be for, the usual one first; () where there is one
     VARIABLES: tuple[str, ...]  # every environment variable that the provider reads
     PRICED_AS: str  # the provider's name in the price table
 

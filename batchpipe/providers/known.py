@@ -18,6 +18,8 @@ Mode = Literal["batch", "realtime"]
 # The bytes per token by which a batch is held to the size of a queue: texts of all languages have about 3 to 6.
 BYTES_A_TOKEN = 3
 DAY_SECONDS, LEAST_SECONDS = 86_400, 3_600
+# What can be the name of a provider.
+PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # The name of a whole model, as `family-number`, and the prefix of names of fine-tuned models.
 _WHOLE_MODEL = re.compile(r"[a-z][a-z0-9.]*-[a-z0-9.-]+")
 _FINE_TUNED = "ft"
@@ -113,7 +115,9 @@ class KnownProviders:
             return self.default, model
         if provider in self.by_name:
             return provider, name
-        meant = difflib.get_close_matches(provider, self.by_name, 1, 0.75) or _WHOLE_MODEL.fullmatch(name)
+        meant = difflib.get_close_matches(provider.strip().lower(), self.by_name, 1, 0.75) or _WHOLE_MODEL.fullmatch(
+            name
+        )
         return (provider, name) if meant and provider != _FINE_TUNED else (self.default, model)
 
     def of(self, name: str, *, where: str = "provider") -> KnownProvider:
@@ -129,11 +133,12 @@ class KnownProviders:
             raise PipelineError(f"the setting `{key}` does not say which provider it is for", where=where, hint=hint)
         if found is not None:
             return found
-        near = difflib.get_close_matches(name, self.by_name, 1, 0.6)
+        near = difflib.get_close_matches(name.strip().lower(), self.by_name, 1, 0.6)
         known = ", ".join(sorted(self.by_name))
         hint = f"Did you mean `{near[0]}`?" if near else f"Known providers: {known}."
         hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
-        hint += f" To add a provider: [tool.batchpipe.providers.{name}] in pyproject.toml."
+        if PROVIDER_NAME.fullmatch(name):
+            hint += f" To add a provider: [tool.batchpipe.providers.{name}] in pyproject.toml."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
 
     def recorded(self, name: str, protocol: str, endpoint: str | None) -> KnownProvider:

@@ -91,9 +91,9 @@ def test_the_schema_of_editors_knows_votes() -> None:
 def test_check_warns_of_votes_that_say_nothing(desk: Desk) -> None:
     desk.rows(numbered(1))
     desk.pipeline(BASIC + 'accept = "_agreement > 0.6"\n' + PANEL)
-    (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "accept"]
+    (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "1 accept"]
     assert "`accept` of rung 1 reads _agreement, which is NULL there" in warning.what
     twice = json.dumps(["claude-haiku-4-5", "claude-haiku-4-5", "claude-sonnet-4-6"])
     desk.pipeline(HEAD + f"[[models]]\npanel = {twice}\nmax_tokens = 200\ntemperature = 0\n")
-    (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "temperature"]
+    (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "1 temperature"]
     assert "samples of `claude-haiku-4-5` are mostly the same" in warning.what

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batchpipe.common.errors import BatchpipeError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
+from batchpipe.engine.cost.ladder import listed_providers
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.csv_look import rounded_columns
 from batchpipe.engine.source.source import Source
@@ -61,8 +63,12 @@ def judge_warnings(context: Context, resolved: Resolved) -> list[Warned]:
 
 def models_without_price(context: Context, resolved: Resolved) -> list[str]:
     """Return the models of the ladder whose price is not known."""
+    return [resolved.rungs[seat - 1].model for seat in _seats_without_price(context, resolved)]
+
+
+def _seats_without_price(context: Context, resolved: Resolved) -> list[int]:
     prices, day = context.prices(), context.clock().date()
-    return [rung.model for rung in resolved.rungs if prices.price(resolved, rung, day) is None]
+    return [n for n, rung in enumerate(resolved.rungs, start=1) if prices.price(resolved, rung, day) is None]
 
 
 def has_budget(file: PipelineFile) -> bool:
@@ -169,12 +175,24 @@ def _unset_variables(context: Context, file: PipelineFile) -> Iterator[Finding]:
 def _unknown_prices(context: Context, resolved: Resolved) -> Sequence[Finding]:
     if has_budget(resolved.file):
         return []  # that is reported as an error
-    hint = 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
     return [
         Finding(
-            what=f"no price is known for {model}: costs will be unknown",
-            where=resolved.file.where("[[models]]"),
-            hint=hint,
+            what=f"no price is known for {resolved.rungs[seat - 1].model}: costs will be unknown",
+            where=resolved.file.where(f"[[models]] {resolved.rung_of(seat)} model"),
+            hint=_price_hint(context, resolved.rungs[seat - 1].provider),
         )
-        for model in models_without_price(context, resolved)
+        for seat in _seats_without_price(context, resolved)
     ]
+
+
+def _price_hint(context: Context, provider: str) -> str:
+    """Return what to write so that the prices of a provider are known."""
+    table = context.settings.providers.get(provider)
+    if table is None:
+        return 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
+    place = f"[tool.batchpipe.providers.{provider}]"
+    if table.price_provider is not None and table.price_provider not in (known := listed_providers()):
+        near = difflib.get_close_matches(table.price_provider, known, 1, 0.6)
+        meant = f'did you mean "{near[0]}"?' if near else f"it has: {', '.join(known)}."
+        return f'The built-in table has no provider "{table.price_provider}" (price_provider under {place}): {meant}'
+    return f'Give it in a file: prices = "prices.toml" under {place}.'

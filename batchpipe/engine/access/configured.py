@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchpipe.common.errors import UsageError
+from batchpipe.common.errors import CredentialsError, UsageError
 from batchpipe.engine.cost.ladder import PriceBook, PriceSource
 from batchpipe.engine.cost.pricing import PriceFile, flat_prices, read_prices
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.provider_tables import ProviderPrices, ProviderTable
 from batchpipe.project.settings import Settings
-from batchpipe.providers import DEFAULT_PROVIDER, REGISTRY
+from batchpipe.providers import DEFAULT_PROVIDER, REGISTRY, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders, built_in
+from batchpipe.providers.shared.credentials import checked_url
 
 
 def known_providers(settings: Settings) -> KnownProviders:
@@ -51,6 +52,8 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
     if name in REGISTRY and protocol != name:
         hint = f"Give the table another name than {name}, which is that of a built-in provider."
         raise UsageError(f"the provider {name} speaks its own protocol", where=place, hint=hint)
+    _refuse_endpoint(table, protocol, f"[tool.batchpipe.providers.{name}] endpoint")
+    _refuse_address(table, f"[tool.batchpipe.providers.{name}] base_url")
     limits = {key: value for key, value in table.limits.model_dump().items() if value is not None}
     found = KnownProvider(
         name=name,
@@ -69,6 +72,26 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
         what = f"the protocol {protocol} does not let a batch say how long its results stay"
         raise UsageError(what, where=where, hint="Remove the line.")
     return found
+
+
+def _refuse_endpoint(table: ProviderTable, protocol: str, where: str) -> None:
+    """Raise UsageError at `where` for an endpoint that the protocol does not have."""
+    endpoints = get_provider_module(protocol).ENDPOINTS
+    if table.endpoint is not None and table.endpoint not in endpoints:
+        what = f"the protocol {protocol} has no endpoint {table.endpoint!r}"
+        hint = f"Write {' or '.join(map(repr, endpoints))}.".replace("'", '"') if endpoints else "Remove the line."
+        raise UsageError(what, where=where, hint=hint)
+
+
+def _refuse_address(table: ProviderTable, where: str) -> None:
+    """Raise UsageError at `where` for a base URL that is none; one with a variable is looked at when it is used."""
+    if table.base_url is not None and "${" not in table.base_url:
+        try:
+            checked_url(table.base_url, name="base_url")
+        except CredentialsError as error:
+            what = f"{table.base_url!r} is no address that can be called"
+            hint = f"{error.hint}, without a user's name, `?` and `#`."
+            raise UsageError(what, where=where, hint=hint) from error
 
 
 def price_book(settings: Settings, root: Path, environment: Mapping[str, str]) -> PriceBook:

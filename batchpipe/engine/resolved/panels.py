@@ -141,7 +141,7 @@ def _unused_votes(file: PipelineFile, accepts: Sequence[Condition | None]) -> li
         if names:
             hint = "Write samples or panel in the rung, or another accept."
             problem = what.format(rung=number, names=" and ".join(names))
-            found.append(RuleProblem(key="accept", what=problem, hint=hint, level="warning"))
+            found.append(RuleProblem(key=f"{number} accept", what=problem, hint=hint, level="warning"))
     return found
 
 
@@ -150,11 +150,12 @@ def _same_samples(file: PipelineFile) -> list[RuleProblem]:
     what = "the samples of `{model}` are mostly the same with temperature = 0, so that they agree whatever they say"
     hint = "Remove temperature, or ask the model once."
     found = []
-    for rung in file.pipeline.models:
+    for number, rung in enumerate(file.pipeline.models, start=1):
         asked = [(each.model, repr(sorted(each.settings.items()))) for each in rung.members]
         same = [each for each, own in zip(rung.members, asked, strict=True) if asked.count(own) > 1]
         names = dict.fromkeys(each.model for each in same if each.settings.get("temperature") == 0)
         found += [
-            RuleProblem(key="temperature", what=what.format(model=name), hint=hint, level="warning") for name in names
+            RuleProblem(key=f"{number} temperature", what=what.format(model=name), hint=hint, level="warning")
+            for name in names
         ]
     return found

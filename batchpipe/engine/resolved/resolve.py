@@ -345,7 +345,7 @@ def _resolved(
         judge_hash=judge_hash(version.schema_hash, judging(policy), policy["checks"], recipe.number),
         policy=policy,
         toml=dump(file.pipeline),
-        warnings=(*ladder.found(shape.full, "warning"), *vote_warnings(file, conditions.accepts)),
+        warnings=(*ladder.warnings(shape.full), *vote_warnings(file, conditions.accepts)),
         local=conditions.local,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchpipe.common.errors import Problem
@@ -37,20 +37,23 @@ class Ladder:
         names = dict.fromkeys(each.provider for each in self.rungs)
         return list({id(rules): rules for rules in (self.providers.of(name).rules for name in names)}.values())
 
-    def found(self, full: Mapping[str, Any], level: str) -> list[RuleProblem]:
-        """Return what the providers' rules say against the rungs, at this `level`."""
-        return [each for rung in self.rungs for each in self._of_rung(rung, full, level)]
+    def warnings(self, full: Mapping[str, Any]) -> list[RuleProblem]:
+        """Return what the providers' rules warn of; each key begins with the number of its rung."""
+        return [replace(each, key=f"{number} {each.key}") for number, each in self._found(full, "warning")]
 
     def problems(self, full: Mapping[str, Any]) -> list[Problem]:
         """Return what is wrong with the rungs, each with its place in the file."""
         return [
-            Problem(
-                what=each.what,
-                where=self.file.where(f"[[models]] {self.number_of(number)} {each.key}".rstrip()),
-                hint=each.hint,
-            )
-            for number, rung in enumerate(self.rungs, start=1)
-            for each in self._of_rung(rung, full, "error")
+            Problem(what=each.what, where=self.file.where(f"[[models]] {number} {each.key}".rstrip()), hint=each.hint)
+            for number, each in self._found(full, "error")
+        ]
+
+    def _found(self, full: Mapping[str, Any], level: str) -> list[tuple[int, RuleProblem]]:
+        """Return what the providers' rules say against the rungs, each with the number of its rung."""
+        return [
+            (self.number_of(seat), each)
+            for seat, rung in enumerate(self.rungs, start=1)
+            for each in self._of_rung(rung, full, level)
         ]
 
     def _of_rung(self, rung: RungSettings, full: Mapping[str, Any], level: str) -> list[RuleProblem]:

@@ -135,7 +135,7 @@ def _model(rung: RungSettings, model: KnownModel, endpoint: Endpoint) -> Iterato
     meant = f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
     gone = retires(name)
     if gone is not None:
-        what = f"`{name}` is shut down by its provider on {gone}; a batch of the day before can fail whole"
+        what = f"`{name}` is shut down by its provider on {gone}; a batch from the day before on can fail whole"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif not model.name:
         what = f"`{name}` is not in the list of known models, so its settings and limits are not checked"
