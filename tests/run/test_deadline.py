@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -76,6 +77,30 @@ def test_times_as_a_person_types_them(monkeypatch: pytest.MonkeyPatch) -> None:
             moment_to_come(wrong, NOW)
     with pytest.raises(UsageError, match="is over"):
         moment_to_come("2026-12-01T05:00+00:00", NOW)
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "expected"),
+    [
+        ("2027-03-27T23:30", "07:00", "2027-03-28T05:00"),  # the clocks go forward in between
+        ("2027-03-28T06:00", "07:00", "2027-03-29T05:00"),
+        ("2027-03-28T00:30", "02:30", "2027-03-28T01:30"),  # the clock never shows it: an hour later
+        ("2026-10-24T23:30", "07:00", "2026-10-25T06:00"),  # they go back
+        ("2026-10-25T00:10", "02:30", "2026-10-25T00:30"),
+        ("2026-10-25T00:40", "02:30", "2026-10-25T01:30"),  # the clock shows it a second time
+        ("2026-10-25T01:40", "02:30", "2026-10-26T01:30"),
+    ],
+)
+def test_a_local_time_is_that_of_the_clock_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch, now: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert moment_to_come(text, datetime.fromisoformat(now)) == datetime.fromisoformat(expected)
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
 
 
 def test_what_is_not_back_by_the_time_ends_with_exit_5_and_the_number(

@@ -20,9 +20,7 @@ def moment_to_come(text: str | None, now: datetime) -> datetime | None:
     local = now.replace(tzinfo=UTC).astimezone()
     hour_and_minute = _TIME_OF_DAY.fullmatch(text)
     if hour_and_minute is not None:
-        hour, minute = int(hour_and_minute[1]), int(hour_and_minute[2])
-        found = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        found = found if found > local else _next_day(found)
+        found = _next(local, hour=int(hour_and_minute[1]), minute=int(hour_and_minute[2]))
     else:
         found = _whole(text)
     moment = found.astimezone(UTC).replace(tzinfo=None)
@@ -32,9 +30,14 @@ def moment_to_come(text: str | None, now: datetime) -> datetime | None:
     return moment
 
 
-def _next_day(found: datetime) -> datetime:
-    """Return the same time of the local day after, also where the clocks are changed in between."""
-    return (found.replace(tzinfo=None) + timedelta(days=1)).astimezone()
+def _next(local: datetime, *, hour: int, minute: int) -> datetime:
+    """Return when the local clock shows `hour` and `minute` next after `local`, also where it is changed in between.
+
+    A time that the clock shows twice that night is the first that is to come.
+    """
+    today = local.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0, fold=0)
+    twice = (today.astimezone(), today.replace(fold=1).astimezone())
+    return next((each for each in twice if each > local), (today + timedelta(days=1)).astimezone())
 
 
 def _whole(text: str) -> datetime:
