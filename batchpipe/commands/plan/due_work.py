@@ -99,8 +99,16 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
             f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",
         ),
         ("hurry", hurry_text(plan)),
-        ("time", time_text(estimate, chunking) if batches else "minutes: each request is answered at once"),
+        ("time", time_text(estimate, chunking) if batches else _realtime_text(resolved)),
     ]
+
+
+def _realtime_text(resolved: Resolved) -> str:
+    """Return how long realtime calls take. A rung's `background` gives each of them a window."""
+    windows = {str(each.settings["background"]) for each in resolved.rungs if "background" in each.settings}
+    if windows:
+        return f"up to {max(windows)}: the window that `background` gives each request"
+    return "minutes: each request is answered at once"
 
 
 def hurry_text(plan: Plan) -> str:

@@ -306,3 +306,28 @@ def test_keys_and_addresses_that_cannot_be_are_refused() -> None:
     found = provider({"OPENAI_API_KEY": "k"}, base_url="http://127.0.0.1:1/")
     assert found.base_url == "http://127.0.0.1:1/v1"
     assert provider({"OPENAI_API_KEY": "k"}, base_url="https://a.example/openai/v1").base_url.endswith("/openai/v1")
+
+
+@pytest.mark.parametrize(("missing", "answered"), [(2, True), (99, False)])
+def test_a_response_that_is_not_found_was_not_refused(
+    monkeypatch: pytest.MonkeyPatch, missing: int, answered: bool
+) -> None:
+    """It has begun, and may have been paid for: where it cannot be asked for, it has no status."""
+    monkeypatch.setattr(background, "_FIRST_PAUSE_SECONDS", 0.0)
+    looks = iter(range(1000))
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET" and next(looks) < missing:
+            return httpx2.Response(404, json={"error": {"message": "not there", "type": "x", "code": None}})
+        status = "completed" if request.method == "GET" else "queued"
+        return httpx2.Response(200, json={"id": "resp_1", "status": status, "output": []})
+
+    calls = provider({"OPENAI_API_KEY": "k"}, base_url="https://o.example/v1", transport=httpx2.MockTransport(answer))
+    asked = params("slow", calls, background="2h")
+    if answered:
+        found = json.loads(calls.answer("id-1", asked, headers={}, timeout_seconds=5).line)
+        assert found["response"]["body"]["status"] == "completed"
+        return
+    with pytest.raises(UnavailableError, match="cannot be asked for") as lost:
+        calls.answer("id-1", asked, headers={}, timeout_seconds=5)
+    assert lost.value.status is None
