@@ -33,7 +33,7 @@ from batchpipe.media.roots import Roots
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
 from batchpipe.project.settings import Settings, with_dotenv
-from batchpipe.providers import Account, NotSentError, Provider, UnavailableError
+from batchpipe.providers import Account, NoListError, NotSentError, Provider, UnavailableError
 from batchpipe.providers.known import KnownProviders
 from batchpipe.store.database import Database, Work
 from batchpipe.store.disk import disk_error, temporary_folder
@@ -320,6 +320,8 @@ class Context:
             before = self.clock()
             try:
                 found = provider.account()
+            except NoListError as error:
+                return Account(no_list=str(error))
             except (NotSentError, UnavailableError):
                 return Account()
             self._accounts[key] = Account(

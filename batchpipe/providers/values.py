@@ -284,12 +284,14 @@ class Answer:
 class Account:
     """Holds what a provider's replies say of the account of a key, and how far its clock is ahead of ours.
 
-    What they do not say is None.
+    What they do not say is None. `no_list` is what came in the place of the list of batches, where that was a reply
+    of success which is no list: its address may have no batch endpoint.
     """
 
     organization: str | None = None
     workspace: str | None = None
     clock_offset_seconds: float | None = None
+    no_list: str | None = None
 
 
 class UnknownOutcomeError(Exception):
@@ -343,3 +345,7 @@ class UnavailableError(Exception):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.status = status
+
+
+class NoListError(UnavailableError):
+    """A reply of success came in the place of the list of batches, and is none: a page, an answer, nothing at all."""

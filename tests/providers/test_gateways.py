@@ -175,6 +175,30 @@ def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: G
     assert gated.project.sql("SELECT provider, count(*) FROM ledger.results GROUP BY ALL") == [("aiprime", 4)]
 
 
+@pytest.mark.parametrize("protocol", ["anthropic", "openai", "gemini"])
+def test_a_page_in_the_place_of_the_list_means_that_there_are_no_batches(gated: Gated, protocol: str) -> None:
+    """It is believed where it comes again and again, and where no batch was ever taken; nothing is sent before."""
+    models = {"anthropic": "claude-haiku-4-5", "openai": "gpt-6-luna", "gemini": "gemini-3.8-flash"}
+    url = gated.project.emulator.base_url + ("/v1" if protocol == "openai" else "")
+    gated.call.monkeypatch.setenv("BATCHPIPE_TRUST", f"GATE_KEY@{gated.project.emulator.base_url}")
+    gated.call.monkeypatch.setenv("GATE_KEY", "test-key")
+    table = f'[providers.other]\nprotocol = "{protocol}"\nbase_url = "{url}"\nkey = "${{GATE_KEY}}"\n'
+    (gated.project.root / "batchpipe.toml").write_text(table, encoding="utf-8")
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", f"other:{models[protocol]}"))
+    pages = {"call": "list", "fault": "html", "times": 3}
+    gated.project.faults({"calls": [pages]})
+    gate = gated.call("run", "demo")
+    assert gate.code == 6, gate.talk
+    assert "the list of batches cannot be read" in gate.out
+    assert {call["method"] for call in gated.project.log()["calls"]} == {"GET"}
+    gated.project.faults({"calls": [{**pages, "times": 2}]})
+    assert gated.call("run", "demo").code == 0
+    gated.project.rows(numbered(6))
+    gated.project.faults({"calls": [pages]})
+    assert gated.call("run", "demo").code == 0
+    assert gated.project.requests_sent() == 6
+
+
 def test_another_model_that_answers_is_said_once(gated: Gated) -> None:
     gated.tables({"aiprime": "GATE_KEY"})
     gated.gateway.answers_as = "anthropic/claude-haiku-4.5-20251001"

@@ -14,8 +14,13 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 
-def no_batches_gate(resolved: Resolved, provider: KnownProvider, url: str, estimate: Estimate) -> GateError:
-    """Return the gate of a provider without a batch endpoint, with what the same costs in realtime."""
+def no_batches_gate(
+    resolved: Resolved, provider: KnownProvider, url: str, estimate: Estimate, instead: str | None = None
+) -> GateError:
+    """Return the gate of a provider without a batch endpoint, with what the same costs in realtime.
+
+    `instead` is what came in the place of its list of batches, where that was a reply of success.
+    """
     usd = [each.realtime_usd for each in estimate.rungs if _is_asked(resolved, each.rung, provider)]
     known = [each for each in usd if each is not None]
     total = sum(known, Decimal(0))
@@ -23,7 +28,8 @@ def no_batches_gate(resolved: Resolved, provider: KnownProvider, url: str, estim
     if not usd or len(known) < len(usd):
         cost = "a price that is not known"
     return GateError(
-        f"{provider.name} has no batch endpoint at {url}: nothing was sent. In realtime it costs {cost}",
+        f"{provider.name} has no batch endpoint at {url}{f' ({instead})' if instead else ''}: nothing was sent. "
+        f"In realtime it costs {cost}",
         where=resolved.name,
         hint=f'Write mode = "realtime" under [tool.batchpipe.providers.{provider.name}], or for this run: '
         f"batchpipe run {resolved.name} --realtime",

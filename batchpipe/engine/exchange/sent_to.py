@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.errors import GateError
+from batchpipe.decide.waits import LOOKS
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.exchange.no_batches import no_batches_gate
+from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
 from batchpipe.engine.exchange.records import label_of, refusal
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.providers import Account, Provider, RefusedError, RungSettings, Shipment
@@ -69,21 +70,44 @@ def sent_to(
         known = parts.resolved.provider_of(parts.resolved.rungs[rung - 1])
         provider = parts.providers.named(known.name)
         try:
-            named = account(provider)
+            named = _asked(account, provider)
         except RefusedError as error:
             if error.kind == "no_batch_endpoint":
                 raise _gate(parts, estimate, known, account_url(provider)) from error
             raise refusal(error, provider.key_hash) from error
-        found[rung] = SentTo(known=known, provider=provider, account=named, url=account_url(provider))
+        url = account_url(provider)
+        if named.no_list is not None and not known.own_address and not _takes_batches(parts, url):
+            raise _gate(parts, estimate, known, url, named.no_list)
+        found[rung] = SentTo(known=known, provider=provider, account=named, url=url)
     return found
 
 
-def _gate(parts: RunParts, estimate: Estimate, provider: KnownProvider, url: str) -> GateError:
-    """Record that a provider has no batch endpoint, and return the gate.
+def _asked(account: Callable[[Provider], Account], provider: Provider) -> Account:
+    """Return what a provider says of its account. What is no list of batches is believed when it comes several times.
+
+    Raises RefusedError where it refuses.
+    """
+    for _ in range(LOOKS - 1):
+        found = account(provider)
+        if found.no_list is None:
+            return found
+    return account(provider)
+
+
+def _takes_batches(parts: RunParts, url: str) -> bool:
+    """Return whether an address has taken a batch. Reads `ledger.batches`, `ledger.events`."""
+    with parts.reading() as session:
+        return recorded_modes(session, [url]).get(url) == "batch"
+
+
+def _gate(
+    parts: RunParts, estimate: Estimate, provider: KnownProvider, url: str, instead: str | None = None
+) -> GateError:
+    """Record that a provider has no batch endpoint, and return the gate; `instead` is what came for the list.
 
     Writes `ledger.events`.
     """
     data = {"provider": provider.name, "protocol": provider.protocol, "base_url": url}
     with parts.writing() as session:
         parts.add_event(session, "no_batch_endpoint", data, chunk_id=None)
-    return no_batches_gate(parts.resolved, provider, url, estimate)
+    return no_batches_gate(parts.resolved, provider, url, estimate, instead)

@@ -22,6 +22,7 @@ from batchpipe.providers import (
     BatchList,
     BatchState,
     Ended,
+    NoListError,
     RefusedError,
     Shipment,
     UnavailableError,
@@ -209,11 +210,11 @@ class Calls(Rules):
             client.close()
 
     def _page(self, response: httpx2.Response) -> Page:
-        """Return one page of the list. Raises UnavailableError for what is no page."""
+        """Return one page of the list. Raises NoListError for what is no page."""
         try:
             body = parsed(response)
         except NotUnderstoodError as error:
-            raise UnavailableError(self._redact(f"the list of batches cannot be read: {error}")) from error
+            raise NoListError(self._redact(f"the list of batches cannot be read: {error}")) from error
         return page_by_last_id(body, response.headers, lambda each: batch_state(each, response.headers))
 
     def _state(self, call: Callable[[], httpx2.Response], batch_id: str) -> BatchState:

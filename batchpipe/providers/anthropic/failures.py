@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.realtime import error_line
-from batchpipe.providers.shared.http import never_sent
+from batchpipe.providers.shared.http import NO_ENDPOINT, never_sent
 from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ def call_error(custom_id: str, error: Exception, redact: Redact) -> RefusedError
 
 
 def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
-    """Return the error that a failed list of batches is; its 404 or 405 means that there is no batch endpoint."""
+    """Return the error that a failed list of batches is; its 404, 405 or 501 means that there is no batch endpoint."""
     import anthropic
 
-    if isinstance(error, anthropic.APIStatusError) and error.status_code in (404, 405):
+    if isinstance(error, anthropic.APIStatusError) and error.status_code in NO_ENDPOINT:
         return refused(error, redact, kind="no_batch_endpoint")
     return repeatable_error(error, redact)
 

@@ -20,6 +20,7 @@ from batchpipe.providers import (
     Answer,
     BatchList,
     BatchState,
+    NoListError,
     NotSentError,
     RefusedError,
     Shipment,
@@ -300,15 +301,15 @@ class Calls(Rules):
     def _page(self, response: httpx2.Response) -> Page:
         """Return one page of the list. The list of nobody's batches is an empty object.
 
-        Raises UnavailableError for what is no page.
+        Raises NoListError for what is no page.
         """
         try:
             body = parsed(response)
         except NotUnderstoodError as error:
-            raise UnavailableError(self._client.redact(f"the list of batches cannot be read: {error}")) from error
+            raise NoListError(self._client.redact(f"the list of batches cannot be read: {error}")) from error
         operations = body.get("operations", []) if isinstance(body, dict) else None
         if not isinstance(operations, list) or set(body) - {"operations", "nextPageToken", "unreachable"}:
-            raise UnavailableError(NO_PAGE)
+            raise NoListError(NO_PAGE)
         found = states_of(operations, lambda each: batch_state(each, response.headers))
         following = body.get("nextPageToken", "")
         understood = isinstance(following, str) and not body.get("unreachable") and len(found) == len(operations)

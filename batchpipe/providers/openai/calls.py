@@ -15,6 +15,7 @@ from batchpipe.providers import (
     Answer,
     BatchList,
     BatchState,
+    NoListError,
     NotSentError,
     RefusedError,
     Shipment,
@@ -266,12 +267,12 @@ class Calls(Rules):
         return read_list(read, enough, states.account)
 
     def _page(self, response: httpx2.Response) -> Page:
-        """Return one page of the list. Raises UnavailableError for what is no page."""
+        """Return one page of the list. Raises NoListError for what is no page."""
         try:
             body = parsed(response)
         except NotUnderstoodError as error:
             message = f"the list of batches cannot be read: {error}"
-            raise UnavailableError(self._client.redact(message)) from error
+            raise NoListError(self._client.redact(message)) from error
         return page_by_last_id(body, response.headers, lambda each: states.batch_state(each, response.headers))
 
     def _state(self, method: str, path: str, batch_id: str) -> tuple[BatchState, dict[str, Any]]:

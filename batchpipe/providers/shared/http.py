@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 15.0
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 422, 429})
+# What the list of batches is answered with where there is none (RFC 9110: not found, not allowed, not implemented).
+NO_ENDPOINT = frozenset({404, 405, 501})
 _RETRYABLE = frozenset({408, 409, 429})
 _MESSAGE_LENGTH = 500
 _SHOWN_BYTES = 400
@@ -249,7 +251,7 @@ class Client:
             return UnknownOutcomeError(message) if role == "create" else self._refused(response, "invalid", message)
         if role == "create":
             return self._create_error(response, body)
-        if role == "list" and status in (404, 405):
+        if role == "list" and status in NO_ENDPOINT:
             return self._refused(response, "no_batch_endpoint")
         if status in _RETRYABLE and (body is None or body.kind not in ("account", "storage_full")):
             return self._unavailable(response)

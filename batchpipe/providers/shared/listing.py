@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from batchpipe.providers import BatchList, BatchState, NotSentError, RefusedError, UnavailableError
+from batchpipe.providers import BatchList, BatchState, NoListError, NotSentError, RefusedError, UnavailableError
 from batchpipe.providers.shared.http import NotUnderstoodError
 from batchpipe.providers.shared.values import AccountWords, batch_id
 
@@ -63,11 +63,11 @@ def read_list(
 def page_by_last_id(body: Any, headers: Mapping[str, str], state_of: Callable[[Any], BatchState]) -> Page:
     """Return the page of a list that is asked on by the id of its last batch (`data`, `has_more`, `last_id`).
 
-    `state_of` reads a batch; it raises NotUnderstoodError. Raises UnavailableError for what is no page.
+    `state_of` reads a batch; it raises NotUnderstoodError. Raises NoListError for what is no page.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
-        raise UnavailableError(NO_PAGE)
+        raise NoListError(NO_PAGE)
     states = states_of(data, state_of)
     more = body.get("has_more")
     following = batch_id(body.get("last_id")) or (states[-1].batch_id if states else "")
