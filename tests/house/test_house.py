@@ -315,6 +315,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *SHELL,
         *SAID,
         "engine.cost.budget",
+        "engine.cost.pricing",
         "engine.gold.*",
         "engine.media.*",
         "engine.plan.*",

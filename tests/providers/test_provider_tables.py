@@ -8,7 +8,7 @@ import pytest
 
 from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.engine.access.configured import known_providers
-from batchpipe.engine.cost.ladder import listed_providers
+from batchpipe.engine.cost.pricing import listed_providers
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings
 from batchpipe.providers.known import KnownProviders

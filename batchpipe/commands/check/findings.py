@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from batchpipe.common.errors import BatchpipeError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
-from batchpipe.engine.cost.ladder import listed_providers
+from batchpipe.engine.cost.pricing import listed_providers
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.csv_look import rounded_columns
 from batchpipe.engine.source.source import Source

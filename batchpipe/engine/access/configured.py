@@ -16,7 +16,6 @@ from batchpipe.project.provider_tables import ProviderPrices, ProviderTable
 from batchpipe.project.settings import Settings
 from batchpipe.providers import DEFAULT_PROVIDER, REGISTRY, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders, built_in
-from batchpipe.providers.shared.credentials import checked_url
 
 
 def known_providers(settings: Settings) -> KnownProviders:
@@ -53,7 +52,7 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
         hint = f"Give the table another name than {name}, which is that of a built-in provider."
         raise UsageError(f"the provider {name} speaks its own protocol", where=place, hint=hint)
     _refuse_endpoint(table, protocol, f"[tool.batchpipe.providers.{name}] endpoint")
-    _refuse_address(table, f"[tool.batchpipe.providers.{name}] base_url")
+    _refuse_address(table, protocol, f"[tool.batchpipe.providers.{name}] base_url")
     limits = {key: value for key, value in table.limits.model_dump().items() if value is not None}
     found = KnownProvider(
         name=name,
@@ -83,11 +82,12 @@ def _refuse_endpoint(table: ProviderTable, protocol: str, where: str) -> None:
         raise UsageError(what, where=where, hint=hint)
 
 
-def _refuse_address(table: ProviderTable, where: str) -> None:
+def _refuse_address(table: ProviderTable, protocol: str, where: str) -> None:
     """Raise UsageError at `where` for a base URL that is none; one with a variable is looked at when it is used."""
     if table.base_url is not None and "${" not in table.base_url:
+        module = get_provider_module(protocol)
         try:
-            checked_url(table.base_url, name="base_url")
+            module.provider({module.KEY_VARIABLE: "none"}, base_url=table.base_url)
         except CredentialsError as error:
             what = f"{table.base_url!r} is no address that can be called"
             hint = f"{error.hint}, without a user's name, `?` and `#`."

@@ -108,13 +108,6 @@ class PriceBook:
         return [row._replace(model=model) for model, rows in found.items() for row in rows]
 
 
-def listed_providers() -> tuple[str, ...]:
-    """Return the names of the providers that the built-in price table has."""
-    from genai_prices.data_snapshot import get_snapshot
-
-    return tuple(each.id for each in get_snapshot().providers)
-
-
 def _names(provider: KnownProvider, model: str) -> Iterable[str]:
     """Return the names that the prices of a model may go by: its usual one, then the provider's own for it, or for the
     model that it is a dated version of.

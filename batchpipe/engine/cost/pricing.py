@@ -229,6 +229,13 @@ def _times(step: PriceStep, factor: Decimal) -> PriceStep:
     return replace(step, **prices)
 
 
+def listed_providers() -> tuple[str, ...]:
+    """Return the names of the providers that the built-in price table has."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    return tuple(each.id for each in get_snapshot().providers)
+
+
 @cache
 def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | None:
     """Return the price in the package's table.
