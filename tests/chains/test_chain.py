@@ -170,6 +170,22 @@ def test_files_are_checked_on_an_empty_database_and_circles_are_named(chained: C
     assert (nobody.code, "classified" in nobody.out) == (2, True)
 
 
+def test_keys_that_come_from_upstream_are_no_error_before_it_is_answered(chained: Chained) -> None:
+    outer = EXTRACT.replace(
+        "SELECT id, customer, body FROM classify JOIN", "SELECT c.id, c.customer, body FROM classify c FULL JOIN"
+    )
+    write_chain(chained.root, extract=outer.replace("WHERE label = 'refund'", ""))
+    alone, everything = chained("plan", "extract", "--json"), chained("plan", "--all", "--json")
+    assert (alone.code, alone.value["requests"], alone.value["waits_for"]) == (6, None, ["classify"])
+    assert (everything.code, everything.value[1]["estimate"]["input"]) == (0, 4)
+    # Where nobody is waited for it is an error as ever.
+    chained("run", "classify")
+    assert chained("plan", "extract").code == 0
+    write_chain(chained.root, extract=outer.replace("c.id, c.customer", "NULL::VARCHAR AS id, c.customer"))
+    refused = chained("plan", "extract")
+    assert (refused.code, "have no id" in refused.talk) == (2, True)
+
+
 def test_the_time_is_over_before_upstream_has_ended(chained: Chained) -> None:
     chained.line.monkeypatch.setenv("BATCHPIPE_EMULATOR_DELAY", "600")
     waiting = chained("run", "--all", "--wait", "1s", "--json")

@@ -9,11 +9,12 @@ from typing import Any
 
 from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import safe
-from batchpipe.common.errors import BatchpipeError
+from batchpipe.common.errors import BatchpipeError, InputError
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
+from batchpipe.engine.upstream.expected import with_usable_keys
 from batchpipe.engine.upstream.wait import unfinished
 from batchpipe.pipeline.model import PipelineFile
 
@@ -75,14 +76,13 @@ class ChainPlanner:
         waits = {each.name: "" for each in here if not self._planned[each.name].settled}
         left = [each for each in unfinished(self.context, file, beside) if each.wait != "none"] if beside else []
         path = self.folder / f"{file.pipeline.name}.parquet"
-        found = preview(
-            self.context,
-            file,
-            options,
-            due_rows=self.due_rows,
-            diff=self.diff,
-            expected=path if is_read else None,
-        )
+        try:
+            found = self._preview(file, options, path if is_read else None)
+        except InputError:
+            if not waits and not left:
+                raise
+            # The rows that are not there yet may be what gives the others their keys, as in an outer join.
+            found = self._preview(with_usable_keys(file), options, path if is_read else None)
         if is_read:
             self.context.expected_rows[file.pipeline.name] = path
         return Planned(
@@ -93,6 +93,9 @@ class ChainPlanner:
             stops=any(each.wait != "in_flight" for each in left),
             hints=[each.text for each in left],
         )
+
+    def _preview(self, file: PipelineFile, options: RunOptions, expected: Path | None) -> Preview:
+        return preview(self.context, file, options, due_rows=self.due_rows, diff=self.diff, expected=expected)
 
 
 def waiting_object(planned: Planned, whole: dict[str, Any]) -> dict[str, Any]:

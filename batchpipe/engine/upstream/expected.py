@@ -15,6 +15,7 @@ from batchpipe.engine.output.ownership import output_place, table_columns
 from batchpipe.engine.plan.plan import DUE_REASONS
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
 from batchpipe.sql.quoting import (
     Sql,
@@ -144,3 +145,11 @@ def _scalar(kind: str, node: Mapping[str, Any], old: Sql) -> Sql:
         )
     date = sql("DATE '2000-01-01' + ({drawn} % 9000)::INTEGER", drawn=DRAWN)
     return sql("TRY_CAST(({date})::VARCHAR AS {kind})", date=date, kind=type_sql(kind))
+
+
+def with_usable_keys(file: PipelineFile) -> PipelineFile:
+    """Return `file` whose query leaves out the rows without a key, and all but one of those with the same key."""
+    keys = [quote_identifier(each) for each in file.pipeline.input.key]
+    there = " AND ".join(f"{each} IS NOT NULL" for each in keys)
+    rows = f"SELECT * FROM ({file.query.strip().rstrip(';')}\n) WHERE {there}"
+    return file.model_copy(update={"query": f"{rows} QUALIFY row_number() OVER (PARTITION BY {', '.join(keys)}) = 1"})
