@@ -30,6 +30,10 @@ class MediaError(jinja2.TemplateRuntimeError):
     """A block cannot be made of a row's value, or its mark was changed."""
 
 
+class UnsendableError(MediaError):
+    """A file of the row cannot be sent; the message says why."""
+
+
 @dataclass(slots=True)
 class Marks:
     """The blocks of one rendering, by the numbers in their marks."""
@@ -146,7 +150,7 @@ def _blocks(kind: BlockKind, lines: str, value: Any, media_type: str) -> Iterato
         content = read_line(line)
         name = shown[place] if place < len(shown) and isinstance(shown[place], str) else ""
         if content.problem:
-            raise MediaError(content.problem)
+            raise UnsendableError(content.problem)
         yield _block(kind, content, name, media_type)
 
 

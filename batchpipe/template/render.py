@@ -16,7 +16,7 @@ from batchpipe.providers import Block, Message, Turn
 from batchpipe.template.environment import Environment, Members
 from batchpipe.template.head import static_head
 from batchpipe.template.hints import SAID, HintUse, RowHints, StandIns
-from batchpipe.template.media import MediaError, shown_text
+from batchpipe.template.media import MediaError, UnsendableError, shown_text
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import PromptText, prompt_text
 from batchpipe.template.turns import turns_text
@@ -202,6 +202,9 @@ class Templates:
         else:
             for template, number in _template_frames(error.__traceback__):
                 name, line = template.name or name, number
+        if isinstance(error, UnsendableError):
+            hint = "A run leaves this row out and goes on with the others: correct the file, or what names it."
+            return TemplateError(str(error), where=self._places[name].at(line), hint=hint)
         if isinstance(error, jinja2.UndefinedError):
             hint = "Test for it with `is defined`, give a `default(...)`, or correct the input query."
         elif isinstance(error, SecurityError):

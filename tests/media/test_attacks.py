@@ -177,3 +177,18 @@ def test_turns_without_a_text_are_refused(project: Project, word: str) -> None:
     pictures(project, 1)
     with pytest.raises(BatchpipeError, match="has no text in user"):
         project.plan()
+
+
+def test_try_leaves_out_rows_that_cannot_be_sent_and_says_why_of_one_that_is_named(
+    project: Project, typed: CommandLine
+) -> None:
+    project.pipeline(FILES)
+    names = [write(project, f"photos/{number}.png", b"" if number < 4 else png(number)) for number in range(1, 6)]
+    project.rows([{"id": number, "photo": name, "note": "x"} for number, name in enumerate(names, start=1)])
+    tried = typed("try", "demo", "--rows", "5", "--json")
+    assert (tried.code, sorted(each["key"][0] for each in tried.value["rows"])) == (0, ["4", "5"])
+    assert typed("try", "demo", "--where", "id <= 4", "--json").value["rows"][0]["key"] == ["4"]
+    named = typed("try", "demo", "2")
+    assert (named.code, "photos/2.png: it is empty\n  A run leaves this row out" in named.talk) == (2, True)
+    project.rows([{"id": 1, "photo": "HTTPS://example.com/a.png", "note": "x"}])
+    assert project.plan().requests == 1

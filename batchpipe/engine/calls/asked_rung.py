@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchpipe.common.errors import PipelineError, UsageError
+from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.panels import Part
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.rungs import rung_problems
+from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.providers import RungSettings
+from batchpipe.sql.quoting import Sql, sql
 
 OFF_THE_LADDER = 0
 
@@ -29,6 +32,19 @@ class AskedRung:
 def first_rung(resolved: Resolved, mask: int) -> int:
     """Return the first rung that a row may use; bit n-1 of `mask` stands for rung n."""
     return next((number for number in range(1, resolved.height + 1) if mask >> (number - 1) & 1), 1)
+
+
+def sendable(resolved: Resolved, snapshot: Snapshot) -> Sql:
+    """Return SQL for the rows of the input, without those whose files no rung can send."""
+    if not resolved.templates.media:
+        return snapshot.relation
+    read = {name for when in resolved.whens if when for name in when.inputs}
+    return sql(
+        "(SELECT s.* FROM {relation} s SEMI JOIN (SELECT position FROM {typed} WHERE {rungs} <> 0) USING (position))",
+        relation=snapshot.relation,
+        typed=snapshot.typed(read),
+        rungs=rungs_sql(resolved.whens),
+    )
 
 
 def asked_on(resolved: Resolved, number: int) -> AskedRung:

@@ -16,7 +16,7 @@ from typing import Any
 from batchpipe.common.errors import InputError, ProviderError, UsageError
 from batchpipe.engine.answers.validation import ALONE, validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung
+from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung, sendable
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
 from batchpipe.engine.calls.tried import TriedRow, member_of, sum_known
@@ -175,10 +175,12 @@ class RowTry:
                 raise UsageError(f"there is no row {', '.join(missing)} in the input", where="KEY", hint=hint)
             return list(dict.fromkeys(each for each in given.values() if each is not None))
         if options.where is None:
-            return [key for (key,) in connection.execute(query("keys_by_hash", relation=relation), rows).fetchall()]
+            drawn = query("keys_by_hash", relation=sendable(self.resolved, self.snapshot))
+            return [key for (key,) in connection.execute(drawn, rows).fetchall()]
         with self.context.database.reading(self.work) as session:
             compare_rows(session, self.resolved, self.snapshot, (), PlanOptions(where=options.where))
-        chosen = Sql("(SELECT key FROM work.input WHERE selected)")
+        there = sendable(self.resolved, self.snapshot)
+        chosen = sql("(SELECT key FROM work.input SEMI JOIN {there} USING (key) WHERE selected)", there=there)
         return [key for (key,) in connection.execute(query("keys_by_hash", relation=chosen), rows).fetchall()]
 
     def _values(self, keys: Sequence[str]) -> list[tuple[str, int, dict[str, Any]]]:

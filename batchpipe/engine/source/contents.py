@@ -12,7 +12,7 @@ from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quo
 
 _TEXTS, _BYTES = ("VARCHAR", "VARCHAR[]"), ("BLOB", "BLOB[]")
 TYPES = (*_TEXTS, *_BYTES)
-ADDRESS = Sql("'^https?://'")
+ADDRESS = Sql("'(?i)^https?://'")
 # What a kind may be, as the beginning of a media type.
 TAKES = {"image": "image/", "pdf": "application/pdf", "file": ""}
 
