@@ -26,6 +26,8 @@ RESERVED_NAMES = ("row", "fields")
 # What names a model: no part of it is empty, and no space stands around one.
 _NAMES_A_MODEL = re.compile(r"(?!.*(\s:|:\s))[^\s:](.*[^\s:])?", re.DOTALL)
 _NAME_OF_A_MODEL = 'Write "model" or "provider:model", without spaces.'
+# Names that mean something else than a schema of the database file, to DuckDB or to the ledger.
+RESERVED_SCHEMAS = ("ledger", "work", "temp", "memory", "system", "information_schema", "pg_catalog")
 NEXT_RUNG = 'Add [[models]] after it, such as model = "claude-haiku-4-5" with max_tokens: it learns from their answers.'
 
 
@@ -185,8 +187,9 @@ def _table_name(name: str, path: Path) -> Iterator[Finding]:
     if not TABLE_NAME.fullmatch(name):
         hint = 'Write "name" or "schema.name", without further dots.'
         yield path, f'"{name}" cannot be a table\'s name', hint
-    elif name.lower().startswith("ledger."):
-        yield path, "batchpipe keeps its own tables in the schema ledger", "Choose another schema, or none."
+    elif (schema := name.lower().rpartition(".")[0]) in RESERVED_SCHEMAS:
+        owner = "batchpipe" if schema in ("ledger", "work") else "DuckDB"
+        yield path, f"{owner} keeps its own tables in the schema {schema}", "Choose another schema, or none."
 
 
 def _text_format(data: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[Finding]:

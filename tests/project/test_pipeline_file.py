@@ -397,6 +397,16 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
             "batchpipe keeps its own tables in the schema ledger",
             "Choose another schema",
         ),
+        *(
+            (
+                "[output.fields.label]",
+                f'[output]\ntable = "{schema}.x"\n[output.fields.label]',
+                "[output] table",
+                f"DuckDB keeps its own tables in the schema {schema.lower()}",
+                "Choose another schema",
+            )
+            for schema in ("TEMP", "memory", "system", "information_schema", "pg_catalog")
+        ),
         (
             "[output.fields.label]",
             '[output]\ninclude = ["ID"]\n[output.fields.label]',
