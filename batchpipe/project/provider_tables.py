@@ -96,7 +96,7 @@ class ProviderTable(BaseModel):
     )
     concurrency: int | None = Field(default=None, ge=1, description="Realtime calls at once, at most.")
     keep_results_days: int | None = Field(
-        default=None, ge=0, description="Days that results stay at the provider, where it lets us say so."
+        default=None, ge=1, description="Days that results stay at the provider, where it lets us say so."
     )
 
 

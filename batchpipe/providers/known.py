@@ -17,7 +17,7 @@ Mode = Literal["batch", "realtime"]
 
 # The bytes per token by which a batch is held to the size of a queue: texts of all languages have about 3 to 6.
 BYTES_A_TOKEN = 3
-DAY_SECONDS, LEAST_SECONDS = 86_400, 3_600
+DAY_SECONDS = 86_400
 # What can be the name of a provider.
 PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # The name of a whole model, as `family-number`, and the prefix of names of fine-tuned models.
@@ -72,10 +72,10 @@ class KnownProvider:
 
     @property
     def results_seconds(self) -> int | None:
-        """Return how long results are to stay there; an hour at least. None: as long as the provider keeps them."""
+        """Return how long results are to stay there. None: as long as the provider keeps them."""
         days = self.keep_results_days
         longest = self.rules.limits.results_seconds
-        return None if days is None else min(max(days * DAY_SECONDS, LEAST_SECONDS), longest)
+        return None if days is None else min(days * DAY_SECONDS, longest)
 
     def named(self, rung: RungSettings) -> RungSettings:
         """Return `rung` with the provider's own name of the model."""

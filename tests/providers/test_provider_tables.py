@@ -31,6 +31,7 @@ def said(root: Path, text: str, **environment: str) -> tuple[str, str]:
         (TABLE + "concurrency = 0", "batchpipe.toml providers.oo.concurrency", "greater than or equal to 1"),
         (TABLE + "prices = { input = -1, output = 0 }", "batchpipe.toml providers.oo.prices.input", "-1 is not valid"),
         (TABLE + "limits = { max_requests = 0 }", "batchpipe.toml providers.oo.limits.max_requests", "0 is not valid"),
+        (TABLE + "keep_results_days = 0", "batchpipe.toml providers.oo.keep_results_days", "equal to 1"),
         (TABLE + 'endpoint = "/v1/completions"', "[tool.batchpipe.providers.oo] endpoint", '"/v1/chat/completions"'),
         (
             TABLE.replace("openai", "gemini") + 'endpoint = "/v1/responses"',

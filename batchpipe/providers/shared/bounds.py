@@ -14,7 +14,8 @@ from batchpipe.providers.shared.download import ENCODINGS
 if TYPE_CHECKING:
     import httpx2
 
-# The words of an error fit into so many bytes, and come within so long. What is more is left unread.
+# The words of an error fit into so many bytes, and come within so long. What is more is left unread, since its status
+# says the most; so is what breaks off.
 ERROR_BYTES, ERROR_SECONDS = 1_000_000, 30.0
 # Any reply but a download is smaller: the longest answer has some megabytes, a page of a list less.
 REPLY_BYTES = 256_000_000
@@ -33,16 +34,20 @@ def bound(response: httpx2.Response) -> None:
             self.inner, self.most_bytes, self.seconds, self.cut = inner, most_bytes, seconds, cut
 
         def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self._bounded()
+            except httpx2.TransportError:
+                if not self.cut:
+                    raise
+
+        def _bounded(self) -> Iterator[bytes]:
             end, left = time.monotonic() + self.seconds, self.most_bytes
             for chunk in self.inner:
                 left -= len(chunk)
-                if left >= 0 and time.monotonic() < end:
-                    yield chunk
-                elif self.cut:
-                    return
-                else:
+                if left < 0 or time.monotonic() >= end:
                     what = f"is longer than {self.most_bytes:,} bytes" if left < 0 else f"took {self.seconds:,.0f} s"
                     raise httpx2.ReadError(f"the body of the reply {what}, and was not read to its end")
+                yield chunk
 
         def close(self) -> None:
             self.inner.close()

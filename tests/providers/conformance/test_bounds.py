@@ -43,15 +43,25 @@ class Endless(httpx2.SyncByteStream):
         self.closed = True
 
 
-class Talk:
-    """A provider of a protocol whose replies all have one status, and no end."""
+class Broken(httpx2.SyncByteStream):
+    """A body that breaks off."""
 
-    def __init__(self, spoken: Spoken, status: int, kind: str = "application/json") -> None:
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"error": '
+        raise httpx2.RemoteProtocolError("peer closed the connection")
+
+
+class Talk:
+    """A provider of a protocol whose replies all have one status, and no end, or the given body."""
+
+    def __init__(
+        self, spoken: Spoken, status: int, kind: str = "application/json", body: httpx2.SyncByteStream | None = None
+    ) -> None:
         self.bodies: list[Endless] = []
 
         def answer(request: httpx2.Request) -> httpx2.Response:
             self.bodies.append(Endless())
-            return httpx2.Response(status, headers={"content-type": kind}, stream=self.bodies[-1])
+            return httpx2.Response(status, headers={"content-type": kind}, stream=body or self.bodies[-1])
 
         module = get_provider_module(spoken.protocol)
         self.provider: Provider = module.provider(
@@ -108,3 +118,17 @@ def test_a_body_that_drips_ends_by_the_clock(spoken: Spoken, monkeypatch: pytest
             with suppress(RefusedError, UnknownOutcomeError, UnavailableError, NotSentError):
                 call()
         assert [each.read for each in talk.bodies] == [1_000, 1_000]
+
+
+def test_an_error_that_breaks_off_keeps_its_status(spoken: Spoken) -> None:
+    """So a refusal for the rate costs nothing, whatever became of its words."""
+    for status in (429, 503, 529):
+        with pytest.raises(UnavailableError) as asked:
+            Talk(spoken, status, body=Broken()).ask()
+        assert asked.value.status == status
+    with pytest.raises(RefusedError) as created:
+        Talk(spoken, 413, body=Broken()).create()
+    assert created.value.kind == "too_large"
+    with pytest.raises(UnavailableError) as answered:
+        Talk(spoken, 200, body=Broken()).ask()
+    assert answered.value.status is None
