@@ -71,6 +71,13 @@ def style_sheet() -> str:
     return "\n".join([FORMS, *light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
 
 
+def swatches() -> str:
+    """Return the CSS of the dots and squares that name the colours of charts, in light and dark."""
+    light = [f".dot.fill-{name}, .square.fill-{name} {{ background: {colour}; }}" for name, colour, _ in COLOURS]
+    dark = [f".dot.fill-{name}, .square.fill-{name} {{ background: {colour}; }}" for name, _, colour in COLOURS]
+    return "\n".join([*light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
+
+
 def escaped(text: str) -> str:
     """Return the text escaped for XML, without control characters, which XML cannot hold."""
     return escape("".join(each if each.isprintable() else " " for each in text), quote=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shlex
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -14,6 +15,8 @@ EXTRA = "pip install 'batchpipe[ui]'"
 SECRET_VARIABLE = "BATCHPIPE_PROXY_SECRET"
 DEFAULT_PORT = 8473
 LEAST_SECRET = 16
+USUAL_PORTS = {"http": 80, "https": 443}
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def ui(call: Call, pipeline: str | None, *, port: int | None, no_open: bool, read_only: bool) -> int:
@@ -58,7 +61,7 @@ def serve_pages(
     """
     require_extra("serve")
     from batchpipe.pages.app import make_app
-    from batchpipe.pages.guard import Door
+    from batchpipe.pages.guard import SECRET_HEADER, Door
     from batchpipe.pages.serving import HOST, listening_at, listening_or_free, serve
     from batchpipe.pages.site import Site
 
@@ -69,7 +72,10 @@ def serve_pages(
         what = f"{SECRET_VARIABLE} is not set, or has fewer than {LEAST_SECRET} characters"
         hint = f"Make one, give it to the proxy too: export {SECRET_VARIABLE}=$(openssl rand -hex 24)"
         raise UsageError(what, where="serve", hint=hint)
-    _check_url(public_url)
+    public_url = origin_of(public_url)
+    if not HEADER.fullmatch(person_header) or person_header.lower() == SECRET_HEADER:
+        what, hint = f"{person_header!r} cannot name the person", "Such as: --person-header X-Forwarded-User"
+        raise UsageError(what, where="--person-header", hint=hint)
     sockets = listening_at(call.path(uds)) if uds is not None else listening_or_free(port, DEFAULT_PORT)
     door = Door(
         secret=secret,
@@ -102,9 +108,20 @@ def require_extra(command: str) -> None:
         raise UsageError(what, where=command, hint=f"Install it: {EXTRA}")
 
 
-def _check_url(url: str) -> None:
-    """Raise UsageError for a URL that is no place of pages at the root of a host."""
-    found = urlsplit(url)
-    if found.scheme not in ("http", "https") or not found.hostname or found.path not in ("", "/") or found.query:
-        hint = f"Such as: --public-url {shlex.quote('https://batchpipe.example.org')}; the pages take a whole host."
-        raise UsageError(f"{url} is not the URL of a host", where="--public-url", hint=hint)
+def origin_of(url: str) -> str:
+    """Return a public URL as browsers name its origin: in small letters, ASCII, and without the usual port.
+
+    Raises UsageError for a URL that is no place of pages at the root of a host.
+    """
+    hint = f"Such as: --public-url {shlex.quote('https://batchpipe.example.org')}; the pages take a whole host."
+    wrong = UsageError(f"{url} is not the URL of a host", where="--public-url", hint=hint)
+    try:
+        found = urlsplit(url)
+        port, name = found.port, (found.hostname or "").encode("idna").decode("ascii").lower()
+    except ValueError as error:
+        raise wrong from error
+    beside = found.path.strip("/") or found.query or found.fragment or found.username is not None
+    if found.scheme not in USUAL_PORTS or not name or beside:
+        raise wrong
+    host = f"[{name}]" if ":" in name else name
+    return f"{found.scheme}://{host}" + (f":{port}" if port not in (None, USUAL_PORTS[found.scheme]) else "")

@@ -34,8 +34,12 @@ SERVED = Links(served=True)
 
 
 def key_part(key: Sequence[str]) -> str:
-    """Return a key as a part of a path: the text of a single column, else a JSON list; percent-encoded."""
-    text = key[0] if len(key) == 1 else json.dumps(list(key), ensure_ascii=False)
+    """Return a key as a part of a path: the text of a single column, else a JSON list; percent-encoded.
+
+    A text that a path cannot hold is a JSON list too: browsers take dots for folders, and `.json` names other content.
+    """
+    plain = len(key) == 1 and key[0] not in ("", ".", "..") and "\n" not in key[0] and not key[0].endswith(".json")
+    text = key[0] if plain else json.dumps(list(key), ensure_ascii=False)
     return quote(text.encode("utf-8", "surrogatepass"), safe="")
 
 

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from batchpipe import __version__
-from batchpipe.charts.chart import Chart, style_sheet
+from batchpipe.charts.chart import Chart, style_sheet, swatches
 from batchpipe.commands.printing.text import safe
 from batchpipe.common.errors import UsageError
 from batchpipe.html.blocks import Section
@@ -58,8 +58,8 @@ def sections_html(found: Sequence[Section]) -> str:
 
 @cache
 def style() -> str:
-    """Return the style sheet of all pages, with that of the charts."""
-    return asset("style.css").decode("utf-8") + style_sheet()
+    """Return the style sheet of all pages, with that of the charts and of the names of their colours."""
+    return asset("style.css").decode("utf-8") + style_sheet() + swatches()
 
 
 @cache

@@ -105,7 +105,8 @@ class PandasFrame:
         found = self.frame.copy()
         for name in columns.column_names:
             column = columns.column(name)
-            values = column.to_pandas(types_mapper=kinds.get if column.null_count else None)
+            # A mapper takes texts out of pandas' own type for them, so it is given where it is needed alone.
+            values = column.to_pandas(types_mapper=kinds.get if column.null_count and column.type in kinds else None)
             found[name] = values.set_axis(self.frame.index)
         return found
 

@@ -52,7 +52,7 @@ from batchpipe.pages.plan import (
 )
 from batchpipe.pages.quality import QUALITY_PARTS, quality_sections, quality_value
 from batchpipe.pages.rows import row_sections, row_value, rows_sections, rows_value
-from batchpipe.pages.site import KnownValue, Site
+from batchpipe.pages.site import KnownValue, Site, tried
 from batchpipe.pages.writes import write_routes
 
 STATIC = {
@@ -64,6 +64,7 @@ STATIC = {
 OLD_SECONDS = 10.0
 LATER_SECONDS = 60.0
 JSON = "application/json"
+JSON_TRIES = 10  # a program that asks looks once, where a page asks again by itself
 LIVE, PARTIAL = "every 3s", "every 1s"  # how often a page asks for itself, in the words of htmx
 PAGES = (
     Page(path="/", title="Home", sections=home_sections, value=home_value, of_pipeline=False, live=True),
@@ -112,7 +113,7 @@ def _json_route(site: Site, page: Page, value: Callable[[Site, Query], Any]) -> 
     async def answer(request: Request) -> Response:
         query = query_of(request, "")
         try:
-            found = await run_in_threadpool(value, site, query)
+            found = await run_in_threadpool(tried, lambda: value(site, query), JSON_TRIES)
         except BatchpipeError as error:
             return Response(json_text({"error": failure(error)}) + "\n", _status(error), media_type=JSON)
         return Response(json_text(found) + "\n", media_type=JSON)

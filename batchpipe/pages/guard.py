@@ -5,6 +5,7 @@ The guard stands before every route. A page has no inline script and no inline s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -131,6 +132,10 @@ class Guard:
 
     def _by_proxy(self, request: HTTPConnection) -> Response | None:
         secret = self.door.proxy_secret or ""
+        for name in (SECRET_HEADER, self.door.person_header or ""):
+            if len(request.headers.getlist(name)) > 1:  # one of them may be the visitor's own
+                words = f"{name} came more than once: the proxy must replace what a visitor sends.\n"
+                return PlainTextResponse(words, 401)
         given = request.headers.get(SECRET_HEADER, "")
         if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
             words = f"Only the proxy may ask: it sends {SECRET_HEADER} with the value of BATCHPIPE_PROXY_SECRET.\n"
@@ -151,7 +156,10 @@ def person_of(headers: Mapping[str, str], door: Door) -> str | None:
     """Return who asks, as the proxy says it; None without a proxy."""
     if door.public_url is None or door.person_header is None:
         return None
-    return headers.get(door.person_header, "").strip()[:200] or None
+    given = headers.get(door.person_header, "").strip()
+    with contextlib.suppress(UnicodeError):  # names are sent as UTF-8, and headers are read as Latin-1
+        given = given.encode("latin-1").decode("utf-8")
+    return given[:200] or None
 
 
 def _name(host: str) -> str:

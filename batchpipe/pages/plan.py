@@ -38,6 +38,7 @@ from batchpipe.html.blocks import (
     Figure,
     Figures,
     Fold,
+    Legend,
     Pairs,
     Picture,
     Section,
@@ -189,11 +190,12 @@ def _pilot(site: Site, name: str, look: PilotLook, found: PilotSummary) -> Seque
     if not site.door.read_only:
         blocks.append(_ask(name, look, found, rest))
     values = [_values(field, numbers) for field, numbers in found.values.items() if numbers]
-    charts = [*values, *(_histogram(field, each) for field, each in found.histograms.items())]
+    charts = [_histogram(field, each) for field, each in found.histograms.items()]
     reasons: list[Sequence[Text]] = [[outcome, error, count(rows)] for outcome, error, rows in found.reasons]
     sections = [
         Section(blocks=[Figures(found=figures)], bare=True),
         Section(title="The gate", blocks=blocks),
+        *values,
         *(Section(title=field, blocks=[Picture(chart=chart)], half=True) for field, chart in charts),
     ]
     if reasons:
@@ -221,14 +223,15 @@ def _ask(name: str, look: PilotLook, found: PilotSummary, rest: str) -> Ask:
     )
 
 
-def _values(field: str, numbers: Any) -> tuple[str, Any]:
+def _values(field: str, numbers: Any) -> Section:
     colours = ("blue", "purple", "amber", "green", "pink", "grey", "orange", "red")
     ordered = sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
     parts = [
         BarShare(name=value, number=number, colour=colours[min(place, len(colours) - 1)])
         for place, (value, number) in enumerate(ordered)
     ]
-    return field, shares(field, parts)
+    named = Legend(found=[(f"{each.name} {each.number}", each.colour) for each in parts])
+    return Section(title=field, blocks=[Picture(chart=shares(field, parts)), named], half=True)
 
 
 def _histogram(field: str, found: Histogram) -> tuple[str, Any]:

@@ -32,7 +32,10 @@ from batchpipe.store.database import Session
 ROWS = 50
 MOST_ROWS = 10_000
 STATEMENT_SECONDS = 2.0
-GROWING = frozenset({"range", "generate_series", "repeat", "list_resize", "array_resize", "lpad", "rpad", "bar"})
+GROWING = frozenset(
+    {"range", "generate_series", "repeat", "list_resize", "array_resize", "lpad", "rpad", "bar"}
+    | {"printf", "format", "bitstring"}
+)
 NOT_SHOWN = ("_custom_id", "_batch_id", "_cost_usd", "_current", "_reviewed_by")
 SHOWN_ERROR = 160
 

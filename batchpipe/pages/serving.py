@@ -22,6 +22,7 @@ from batchpipe.store.disk import disk_error
 HOST = "127.0.0.1"
 BACKLOG = 256
 SECONDS_TO_END = 1
+SECRET_BYTES = 32
 
 
 def listening(port: int) -> socket.socket:
@@ -50,6 +51,7 @@ def listening_or_free(port: int | None, usual: int) -> socket.socket:
 
 def listening_at(path: Path) -> socket.socket:
     """Return a Unix socket that only its owner and his group can use. Raises UsageError where it cannot be made."""
+    _refuse_if_served(path)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
     try:
@@ -66,21 +68,42 @@ def listening_at(path: Path) -> socket.socket:
     return found
 
 
+def _refuse_if_served(path: Path) -> None:
+    """Raise UsageError where another process listens at a socket; what a process left that was killed may go."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        try:
+            visitor.connect(str(path))
+        except OSError:
+            return
+    raise UsageError("another process serves there", where=f"--uds {path}", hint="End it, or name another.")
+
+
 def kept_secret(folder: Path, name: str = "ui_secret") -> str:
     """Return the secret that makes cookies, from a file for its owner alone; made where there is none.
 
-    A server that is started again so knows the browsers of before. Raises DatabaseError where it cannot be kept.
+    A server that is started again so knows the browsers of before. A file that others can read, or that holds too
+    little, is replaced. Raises DatabaseError where it cannot be kept.
     """
     path = folder / name
     try:
         modes.make_folder(folder, below=folder)
-        if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if not _holds_secret(path):
+            part = folder / f"{name}.{secrets.token_hex(8)}"
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, modes.PRIVATE_FILE)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(secrets.token_hex(32))
+                file.write(secrets.token_hex(SECRET_BYTES))
+            part.replace(path)
         return path.read_text("utf-8").strip()
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+def _holds_secret(path: Path) -> bool:
+    """Return whether a file holds a whole secret that only its owner can read."""
+    try:
+        return path.stat().st_mode & 0o077 == 0 and len(path.read_bytes().strip()) >= 2 * SECRET_BYTES
+    except FileNotFoundError:
+        return False
 
 
 def serve(app: ASGIApp, sockets: socket.socket, started: Callable[[], None]) -> None:
@@ -88,7 +111,9 @@ def serve(app: ASGIApp, sockets: socket.socket, started: Callable[[], None]) -> 
     config = uvicorn.Config(
         app,
         log_config=None,
+        log_level="error",
         access_log=False,
+        ws="none",
         lifespan="off",
         timeout_graceful_shutdown=SECONDS_TO_END,
         server_header=False,

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import duckdb
+
 from batchpipe.commands.call.call import Call, load_each
-from batchpipe.common.errors import BatchpipeError, LockedError, PipelineError, UsageError
+from batchpipe.common.errors import BatchpipeError, DatabaseError, LockedError, PipelineError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.pages.guard import Door
 from batchpipe.pipeline.files import FOLDER, pipeline_files
@@ -91,7 +93,10 @@ class Site:
         with self.call.context(wait_seconds, say=lambda text: None) as context:
             context.ask = None
             context.database.gives_way = gives_way
-            yield context
+            try:
+                yield context
+            except duckdb.Error as error:
+                raise unreadable(error) from error
 
     @contextmanager
     def session(self, *, gives_way: bool = True) -> Iterator[tuple[Context, Work, Session]]:
@@ -199,7 +204,7 @@ class Site:
         outer, _inside.pool, _inside.partial = getattr(_inside, "partial", False), True, False
         began = time.thread_time()
         try:
-            value = _tried(function)
+            value = tried(function)
             took, partial = time.thread_time() - began, _inside.partial
             known = KnownValue(value=value, stamp=stamp, at=time.monotonic(), took=took, partial=partial)
             if partial:
@@ -227,9 +232,15 @@ class Site:
         return files, {path.stem: PipelineError.from_problems(list(found)) for path, found in problems.items()}
 
 
-def _tried(function: Callable[[], Value]) -> Value:
+def unreadable(error: duckdb.Error) -> DatabaseError:
+    """Return the error of a page for a statement that DuckDB could not run, such as one without room in memory."""
+    hint = "Look again; if it stays, the command that says the same in the terminal names more."
+    return DatabaseError(str(error).split("\n", 1)[0], where="the database", hint=hint)
+
+
+def tried(function: Callable[[], Value], tries: int = TRIES) -> Value:
     """Return what `function` returns. While others write into the database, it is called again, a few times."""
-    for _ in range(TRIES - 1):
+    for _ in range(tries - 1):
         try:
             return function()
         except LockedError:

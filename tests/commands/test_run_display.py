@@ -209,6 +209,14 @@ class TestLines:
         assert seconds_left(begun, further, times, NOON) == left
 
 
+def test_a_name_longer_than_the_terminal_loses_nothing() -> None:
+    name = "a_pipeline_whose_name_is_longer_than_a_line_of_a_narrow_terminal"
+    named = replace(TestLines.VIEW, pipeline=name)
+    lines = [line for line, _ in view_lines([named], NOON, 40)]
+    assert max(map(len, lines)) <= 40
+    assert name in "".join(lines).replace(" ", "")
+
+
 def test_long_lines_break_between_words() -> None:
     pair = "  cost      " + "ten letters " * 9
     assert all(line.startswith(" " * 12) for line in wrapped(pair, 60).splitlines()[1:])

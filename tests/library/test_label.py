@@ -56,6 +56,9 @@ def test_tables_of_three_libraries_add_up(project: batchpipe.Project) -> None:
     assert "queue" not in frame.columns
     assert set(labelled["queue"][:3]) <= {"billing", "bug"}
     assert (str(labelled["count"].dtype), str(labelled["urgent"].dtype)) == ("Int64", "boolean")
+    whole = batchpipe.label(frame.iloc[:3], fields=FIELDS, project=project, **QUEUE)
+    assert whole["_error"].isna().all()
+    assert labelled["_error"].dtype == labelled["queue"].dtype == whole["queue"].dtype == whole["_error"].dtype
     assert labelled["queue"].isna().tolist() == [False, False, False, True]
     assert labelled["_error"].isna().tolist() == [True, True, True, False]
     assert "queue" in str(labelled["_error"].iloc[3])

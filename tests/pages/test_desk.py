@@ -198,12 +198,21 @@ def test_a_lease_ends_after_five_minutes() -> None:
     leases.say([0])
     assert leases.give("cy", 9, LEASE_SECONDS + 6) == [1]
     assert leases.left == 5
+    # Who comes back after that, with rows on the screen, does not take them from whoever has them now.
+    assert leases.give("ada", 9, LEASE_SECONDS + 7, without=[1]) == []
+    assert leases.holder(1, LEASE_SECONDS + 7) == "cy"
     leases.return_to("cy", [0], LEASE_SECONDS + 7)
     assert sorted(leases.give("dan", 9, 3 * LEASE_SECONDS)) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [(b'{"number": 1e400}', 400), (b'{"number": -5}', 200), (b"[" * 99_999, 400)]
+    ("body", "status"),
+    [
+        (b'{"have": ["\\ud800"], "number": 1}', 400),
+        (b'{"number": 1e400}', 400),
+        (b'{"number": -5}', 200),
+        (b"[" * 99_999, 400),
+    ],
 )
 def test_odd_numbers_of_rows_are_answered(reviewed: Project, body: bytes, status: int) -> None:
     with client_of(reviewed, let_in=False, **PROXY) as client:

@@ -217,7 +217,12 @@ def test_json_is_what_the_commands_print(
 
 @pytest.mark.parametrize(
     "where",
-    ["list_sum(range(1000000000)) > score", "length(repeat('x', 4000000000)) > 1", '"RANGE"(1000000000)[1] > score'],
+    [
+        "list_sum(range(1000000000)) > score",
+        "length(repeat('x', 4000000000)) > 1",
+        "printf('%999999999d', 1) = 'x'",
+        '"RANGE"(1000000000)[1] > score',
+    ],
 )
 def test_a_condition_that_cannot_be_stopped_is_refused(client: TestClient, where: str) -> None:
     answer = client.get(f"/p/demo/rows.json?where={quote(where)}")
@@ -289,6 +294,10 @@ def test_a_write_comes_from_a_page_of_ours(made: Project, client: TestClient, pa
     assert made.sql("SELECT count(*) FROM ledger.events") == before
 
 
+def _bytes(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    return header[0].encode(), header[1].encode("latin-1")
+
+
 def test_behind_a_proxy_only_the_proxy_asks_and_says_for_whom(made: Project) -> None:
     door: dict[str, Any] = {
         "public_url": "https://pages.example.org",
@@ -301,6 +310,12 @@ def test_behind_a_proxy_only_the_proxy_asks_and_says_for_whom(made: Project) -> 
         assert ">bo</span>" in client.get("/", headers=good).text
         assert client.get("/", headers={**good, "x-batchpipe-proxy": "guessed"}).status_code == 401
         assert client.get("/", headers={**good, "x-forwarded-user": " "}).status_code == 401
+        named = {**good, "x-forwarded-user": "Zoë".encode().decode("latin-1")}
+        assert ">Zoë</span>" in client.get("/", headers=[*map(_bytes, named.items())]).text
+        for name in ("x-forwarded-user", "x-batchpipe-proxy"):
+            headers: list[tuple[str, str]] = [*good.items(), (name, "eve")]
+            twice = client.get("/", headers=headers)
+            assert (twice.status_code, "more than once" in twice.text) == (401, True)
         assert client.get("/", headers={**good, "host": "evil.example"}).status_code == 421
         assert client.get("/?token=token", headers={"host": "pages.example.org"}).status_code == 401
         body = {"number": 1, "have": []}

@@ -16,6 +16,9 @@ import pytest
 from commandline import COMMAND, in_process_of_its_own
 from projects import Project
 
+from batchpipe.commands.ui import origin_of
+from batchpipe.common.errors import UsageError
+from batchpipe.pages.serving import kept_secret, listening_at
 from pages.shown import environment
 
 SERVE = ("serve", "--public-url", "https://pages.example.org", "--person-header", "X-User")
@@ -50,6 +53,8 @@ def test_what_is_missing_or_taken_is_said(empty: Project) -> None:
     secret = {"BATCHPIPE_PROXY_SECRET": "long enough to be one"}
     for words, said in (
         (("serve", "--public-url", "pages.example.org/x", "--person-header", "X"), "--public-url"),
+        ((*SERVE[:-1], "X-Batchpipe-Proxy"), "--person-header"),
+        ((*SERVE[:-1], "X User"), "--person-header"),
         ((*SERVE, "--uds", "x.sock", "--port", "0"), "exclude each other"),
     ):
         refused = in_process_of_its_own(empty.root, *words, environment=secret)
@@ -71,6 +76,8 @@ def test_a_socket_behind_a_proxy(empty: Project, tmp_path: Path) -> None:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["public_url"] == "https://pages.example.org"
         assert path.stat().st_mode & 0o007 == 0
+        with pytest.raises(UsageError, match="another process serves there"):
+            listening_at(path)
         headers = {"x-batchpipe-proxy": "long enough to be one", "x-user": "bo"}
         with httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://pages.example.org"
@@ -86,3 +93,36 @@ def test_a_socket_behind_a_proxy(empty: Project, tmp_path: Path) -> None:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Pages.Example.org:443/", "https://pages.example.org"),
+        ("http://pages.example.org:443", "http://pages.example.org:443"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_a_public_url_is_what_browsers_send_as_origin(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize(
+    "url", ["https://x.org:99999", "https://[::1", "https://ada@x.org", "https://x.org/p", "ftp://x.org", "https://"]
+)
+def test_a_public_url_that_cannot_be_one_is_refused(url: str) -> None:
+    with pytest.raises(UsageError):
+        origin_of(url)
+
+
+def test_a_secret_that_is_cut_or_open_to_others_is_replaced(tmp_path: Path) -> None:
+    first = kept_secret(tmp_path)
+    path = tmp_path / "ui_secret"
+    assert (len(first), path.stat().st_mode & 0o777, kept_secret(tmp_path)) == (64, 0o600, first)
+    path.write_text("", "utf-8")
+    second = kept_secret(tmp_path)
+    path.chmod(0o644)
+    third = kept_secret(tmp_path)
+    assert (len({first, second, third}), len(second), path.stat().st_mode & 0o777) == (3, 64, 0o600)
+    assert [each.name for each in tmp_path.iterdir()] == ["ui_secret"]

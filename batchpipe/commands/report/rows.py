@@ -45,5 +45,5 @@ def cell_text(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    text = exact_json.dumps(value) if isinstance(value, list | dict) else str(value)
+    text = exact_json.dumps(value) if isinstance(value, list | dict | bool) else str(value)
     return shortened(text, SHOWN_CELL)

@@ -207,14 +207,16 @@ def view_lines(
     views: Sequence[RunView], now: datetime, width: int, batches: int = SHOWN_BATCHES
 ) -> list[tuple[str, str]]:
     """Return the lines of all pipelines, each with its style; whole words, what is broken hangs under its beginning.
+    A word that is longer than a line goes on in the next one.
 
     At most so many `batches` of each are listed.
     """
     return [
-        (part, style)
+        (part[begin : begin + width], style)
         for each in views
         for line, style in _lines(each, now, batches, width)
         for part in wrapped(line, width).split("\n")
+        for begin in range(0, max(len(part), 1), max(width, 1))
     ]
 
 

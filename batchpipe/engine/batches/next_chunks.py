@@ -71,12 +71,12 @@ class NoRoom:
         left = f"${max(limit.left_usd, Decimal(0)):.4f} is left"
         if self.waits:
             held = f", ${limit.reserved_usd:.4f} is reserved for what is in flight"
-            return f"{self.requests:,} requests wait for room in {limit.name} of ${limit.allowed_usd}: {left}{held}"
+            return f"{self.requests:,} requests wait for room in {limit.name} of ${limit.allowed_usd:f}: {left}{held}"
         if limit.passed_usd:
             return limit.passed_text
         enough = f"enough for {self.fitting:,} of {self.requests:,} requests"
         return (
-            f"{limit.name} of ${limit.allowed_usd} is reached: {left}, "
+            f"{limit.name} of ${limit.allowed_usd:f} is reached: {left}, "
             f"{enough if self.fitting else 'less than the next request may cost'}"
         )
 

@@ -64,7 +64,7 @@ def refuse_over_budget(
     limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy, further)
     if limit is not None and most > limit.left_usd:
         raise GateError(
-            f"{limit.name} of ${limit.allowed_usd}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and "
+            f"{limit.name} of ${limit.allowed_usd:f}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and "
             f"{'this call' if len(asked) == 1 else f'these {len(asked)} calls'} may cost ${most:.4f}",
             where=resolved.name,
             hint="Try fewer rows, or raise the budget.",

@@ -46,7 +46,7 @@ class Limit:
         """Return the message that more was spent than is allowed."""
         more = f"${self.spent_usd:.4f} was spent, ${self.passed_usd:.4f} more than allowed"
         table = OF_PROJECT if self.name.startswith(OF_PROJECT) else OWN
-        return f'{self.name} of ${self.allowed_usd} is passed: {more}; reserve = "most" under {table} never passes'
+        return f'{self.name} of ${self.allowed_usd:f} is passed: {more}; reserve = "most" under {table} never passes'
 
     @property
     def expected_usd(self) -> Decimal:

@@ -64,7 +64,7 @@ class Counter:
     _stamp: Stamp = field(default=(), init=False)
     _agreed: Agreed = field(default_factory=lambda: Agreed(name="", n=0, agreed=0), init=False)
     _committed: float = field(default=0.0, init=False)
-    _done: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
+    _done: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, init=False)
     _numbers: dict[str, int] = field(default_factory=dict, init=False)
 
     def take(self, person: str, number: int, have: Sequence[str]) -> dict[str, Any]:
@@ -91,8 +91,8 @@ class Counter:
             results: dict[str, dict[str, Any]] = {}
             group: list[Said] = []
             for each in words:
-                if each.id in self._done:
-                    results[each.id] = self._done[each.id]
+                if (person, each.id) in self._done:
+                    results[each.id] = self._done[person, each.id]
                     continue
                 if group and (each.changes is None or each.key in {one.key for one in group}):
                     results |= self._recorded(desk, person, group)
@@ -103,7 +103,7 @@ class Counter:
                     group.append(each)
             if group:
                 results |= self._recorded(desk, person, group)
-            self._done |= results
+            self._done |= {(person, name): result for name, result in results.items()}
             for old in list(self._done)[: max(len(self._done) - MOST_REMEMBERED, 0)]:
                 del self._done[old]
             self._stamp = self.site.stamp()

@@ -35,7 +35,10 @@ class Leases:
         own = sorted(each for each, (holder, _) in self._given.items() if holder == person and each not in known)
         found = own[:number]
         for each in known - self._said:
-            self._given[each] = (person, now)
+            if (
+                each not in self._given or self._given[each][0] == person
+            ):  # a row that went on to another one is not taken back
+                self._given[each] = (person, now)
         waiting, self._back = sorted(self._back), []
         for each in waiting:
             if len(found) < number and each not in known and each not in self._said and each not in self._given:

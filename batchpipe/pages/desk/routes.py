@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -25,7 +26,7 @@ from batchpipe.pages.desk.counter import Counter, Said
 from batchpipe.pages.guard import person_of
 from batchpipe.pages.page import Page, Query, crumbs, query_of, tabs
 from batchpipe.pages.pipeline import named_pipeline
-from batchpipe.pages.site import Site
+from batchpipe.pages.site import Site, unreadable
 from batchpipe.schema import exact_json
 
 AHEAD = 60
@@ -101,6 +102,7 @@ def _route(site: Site, act: Callable[[Query, Mapping[str, Any]], Any]) -> Callab
 def _acted(act: Callable[[Query, Mapping[str, Any]], Any], query: Query, body: bytes) -> Response:
     try:
         found = exact_json.loads(body.decode("utf-8"))
+        exact_json.dumps(found).encode("utf-8")  # half of a character is no text
         if not isinstance(found, dict):
             return _json({"error": {"message": "an object is wanted"}}, 400)
         return _json(act(query, found), 200)
@@ -108,6 +110,8 @@ def _acted(act: Callable[[Query, Mapping[str, Any]], Any], query: Query, body: b
         return _json({"error": failure(error)}, 503)
     except BatchpipeError as error:
         return _json({"error": failure(error)}, 404 if isinstance(error, UsageError) else 400)
+    except duckdb.Error as error:
+        return _json({"error": failure(unreadable(error))}, 500)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         return _json({"error": {"message": f"the reviews cannot be read: {error}"}}, 400)
 
