@@ -135,6 +135,9 @@ def test_status_has_a_line_for_each_pipeline(
     assert lines[1].startswith("demo          in flight  3 pending; 1 batch with 3 requests, ")
     assert "more of one: batchpipe status" in found.talk
     assert "batch" in typed("status", "demo").out
+    project.pipeline(name="a_name_that_takes_most_of_a_line_of_eighty_columns_by_itself")
+    lines = typed("status").out.splitlines()
+    assert [len(line) < 80 for line in lines if not line.startswith("a_name")] == [True, True]
 
 
 class TestLines:

@@ -12,6 +12,7 @@ from batchpipe.commands.status.waits import spent_text
 AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
 WORDS = {"retry": "due again", "escalated": "due on a higher rung", "new": "to be sent again"}
 COLOURS = {"error": "red", "gate": "yellow", "paused": "yellow", "waits": "yellow", "failed rows": "red"}
+MOST_NAME = 28
 
 
 def what_is_wrong(found: Status) -> str:
@@ -39,7 +40,8 @@ def states_line(rows: Mapping[str, int]) -> str:
 def status_lines(found: Sequence[Status], now: datetime, width: int | None) -> str:
     """Return a line for each pipeline; broken and in colours for a terminal of `width` columns, plain for None."""
     words = [_word(each) for each in found]
-    name_width = max(len(each.pipeline) for each in found)
+    # A name that is longer than the others can be takes no room from their lines.
+    name_width = min(max(len(each.pipeline) for each in found), MOST_NAME)
     word_width = max(len(each) for each in words)
     lines = []
     for each, word in zip(found, words, strict=True):
@@ -51,7 +53,7 @@ def status_lines(found: Sequence[Status], now: datetime, width: int | None) -> s
                 wrapped(line, width, begin=name_width + word_width + 4),
                 word,
                 COLOURS.get(word, "green"),
-                begin=name_width,
+                begin=max(name_width, len(safe(each.pipeline))),
             )
     return "\n".join(lines)
 
