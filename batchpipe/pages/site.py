@@ -93,10 +93,8 @@ class Site:
         with self.call.context(wait_seconds, say=lambda text: None) as context:
             context.ask = None
             context.database.gives_way = gives_way
-            try:
+            with readable():
                 yield context
-            except duckdb.Error as error:
-                raise unreadable(error) from error
 
     @contextmanager
     def session(self, *, gives_way: bool = True) -> Iterator[tuple[Context, Work, Session]]:
@@ -232,10 +230,14 @@ class Site:
         return files, {path.stem: PipelineError.from_problems(list(found)) for path, found in problems.items()}
 
 
-def unreadable(error: duckdb.Error) -> DatabaseError:
-    """Return the error of a page for a statement that DuckDB could not run, such as one without room in memory."""
-    hint = "Look again; if it stays, the command that says the same in the terminal names more."
-    return DatabaseError(str(error).split("\n", 1)[0], where="the database", hint=hint)
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raise DatabaseError for a statement that DuckDB cannot run, such as one without room in memory."""
+    try:
+        yield
+    except duckdb.Error as error:
+        hint = "Look again; if it stays, the command that says the same in the terminal names more."
+        raise DatabaseError(str(error).split("\n", 1)[0], where="the database", hint=hint) from error
 
 
 def tried(function: Callable[[], Value], tries: int = TRIES) -> Value:

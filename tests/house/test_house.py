@@ -515,7 +515,17 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("project.settings",),
-    "duckdb": ("sql.*", "chain.*", "store.*", "engine.*", "scaffold.*", "commands.*", "library.*", "pages.rows"),
+    "duckdb": (
+        "sql.*",
+        "chain.*",
+        "store.*",
+        "engine.*",
+        "scaffold.*",
+        "commands.*",
+        "library.*",
+        "pages.rows",
+        "pages.site",
+    ),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": (

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -26,7 +25,7 @@ from batchpipe.pages.desk.counter import Counter, Said
 from batchpipe.pages.guard import person_of
 from batchpipe.pages.page import Page, Query, crumbs, query_of, tabs
 from batchpipe.pages.pipeline import named_pipeline
-from batchpipe.pages.site import Site, unreadable
+from batchpipe.pages.site import Site, readable
 from batchpipe.schema import exact_json
 
 AHEAD = 60
@@ -105,13 +104,12 @@ def _acted(act: Callable[[Query, Mapping[str, Any]], Any], query: Query, body: b
         exact_json.dumps(found).encode("utf-8")  # half of a character is no text
         if not isinstance(found, dict):
             return _json({"error": {"message": "an object is wanted"}}, 400)
-        return _json(act(query, found), 200)
+        with readable():
+            return _json(act(query, found), 200)
     except LockedError as error:
         return _json({"error": failure(error)}, 503)
     except BatchpipeError as error:
         return _json({"error": failure(error)}, 404 if isinstance(error, UsageError) else 400)
-    except duckdb.Error as error:
-        return _json({"error": failure(unreadable(error))}, 500)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         return _json({"error": {"message": f"the reviews cannot be read: {error}"}}, 400)
 
