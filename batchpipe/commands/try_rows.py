@@ -11,9 +11,9 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.printing.text import count, money, pairs, safe
+from batchpipe.commands.printing.text import count, money, pairs, safe, shown_key
 from batchpipe.commands.printing.votes import agreement_text, member_names
-from batchpipe.commands.show.show import possible_keys, shown_key
+from batchpipe.commands.show.show import possible_keys
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.calls.tried import TriedMember, TriedRow
 from batchpipe.engine.replay.rebuild import take_in_all

@@ -14,8 +14,8 @@ from batchpipe.commands.plan.chained import ChainPlanner, Planned, waiting_objec
 from batchpipe.commands.plan.due_work import MEANINGS, work_pairs
 from batchpipe.commands.plan.pilot import pilot_object
 from batchpipe.commands.plan.plan import plan_notes, plan_object
-from batchpipe.commands.plan.prompt_diff import headline, key_text, row_text
-from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.plan.prompt_diff import headline, row_text
+from batchpipe.commands.printing.text import count, key_text, money
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import REASONS

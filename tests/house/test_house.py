@@ -596,6 +596,7 @@ DECIDING = (
     "providers.openai.lint",
     "providers.openai.rules",
     "providers.openai.schema",
+    "providers.shared.settings",
     "schema.*",
     "sql.quoting",
     "template.head",

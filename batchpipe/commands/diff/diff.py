@@ -20,8 +20,8 @@ from batchpipe.commands.diff.pages import (
     title,
 )
 from batchpipe.commands.diff.read import Asking, read_diff
-from batchpipe.commands.plan.prompt_diff import block, key_text
-from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
+from batchpipe.commands.plan.prompt_diff import block
+from batchpipe.commands.printing.text import count, key_text, moment, pairs, safe, shortened, table
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, FieldChange
 from batchpipe.html.links import NO_LINKS

@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from batchpipe.commands.plan.prompt_diff import key_text
 from batchpipe.commands.printing.gold import judged_notes, reviewed_notes, reviewed_object
-from batchpipe.commands.printing.text import count
+from batchpipe.commands.printing.text import count, key_text
 from batchpipe.engine.quality.gold_diff import GoldDiff, RightRows
 from batchpipe.evaluation.library import HINT
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from batchpipe.commands.diff.gold import HEADER as GOLD_HEADER
 from batchpipe.commands.diff.gold import gold_lines, gold_notes, gold_title
 from batchpipe.commands.diff.pages import NOTHING, field_words, row_counts
-from batchpipe.commands.plan.prompt_diff import key_text
-from batchpipe.commands.printing.text import count
+from batchpipe.commands.printing.text import count, key_text
 from batchpipe.engine.quality.answer_diff import AnswerDiff, ChangedRow, FieldChange
 from batchpipe.html.blocks import Block, Cell, Diff, Fold, Pairs, Section, Sentences, Table, Text
 from batchpipe.html.links import Links

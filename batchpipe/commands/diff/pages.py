@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from batchpipe.commands.diff.gold import HEADER as GOLD_HEADER
 from batchpipe.commands.diff.gold import gold_lines, gold_notes, gold_title
-from batchpipe.commands.plan.prompt_diff import key_text
 from batchpipe.commands.printing.markdown import code, details, fence, table
-from batchpipe.commands.printing.text import count, money, safe, shortened
+from batchpipe.commands.printing.text import count, key_text, money, safe, shortened
 from batchpipe.engine.quality.answer_diff import AnswerDiff, ChangedRow, FieldChange
 
 NOTHING = "(nothing)"

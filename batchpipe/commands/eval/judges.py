@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from batchpipe.commands.eval.quality import SEVERAL, Outcome
-from batchpipe.commands.printing.text import count, money, safe, shortened
-from batchpipe.commands.show.show import shown_key
+from batchpipe.commands.printing.text import count, money, safe, shortened, shown_key
 from batchpipe.engine.quality.judges import Judged
 
 SHOWN_VALUE = 60

@@ -15,8 +15,7 @@ from batchpipe.commands.eval.judges import judge_lines, refused
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality
 from batchpipe.commands.printing.markdown import code, details, fence
 from batchpipe.commands.printing.markdown import table as markdown_table
-from batchpipe.commands.printing.text import count, money, pairs, safe, shortened, table
-from batchpipe.commands.show.show import shown_key
+from batchpipe.commands.printing.text import count, money, pairs, safe, shortened, shown_key, table
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.evaluation.statistics import Mean, Proportion

@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchpipe.commands.printing.markdown import code, details, fence, shortened_lines
-from batchpipe.commands.printing.text import safe
+from batchpipe.commands.printing.text import key_text, safe
 from batchpipe.engine.plan.prompt_diff import PromptDiff, RenderedRequest, SampledRow
 
 NOTHING_ANSWERED = "nothing is answered yet: there is no earlier prompt"
-
-
-def key_text(key: str) -> str:
-    """Return a key for people: the values of its columns."""
-    return ", ".join(str(each) for each in json.loads(key))
 
 
 def diff_object(diff: PromptDiff) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from batchpipe.common.money import money as money  # what is printed is formatted by this module alone
 
 # Categories that a terminal may act on: controls, format (bidi), surrogates, separators of lines.
+SHOWN_KEY = 80  # characters of a key
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # What stands before the text of a line: the indent, and a short name with two spaces after it.
 _LEAD = re.compile(r"\s*(?:\S+(?: \S+){0,2}?  +)?(?=\S)")
@@ -77,6 +78,18 @@ def safe(text: object, *, lines: bool = False) -> str:
 def shortened(text: str, width: int) -> str:
     """Return `text` cut to `width` characters."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def key_text(key: str) -> str:
+    """Return a key, a JSON list, as the values of its columns with commas between them; it is not made `safe`."""
+    return ", ".join(str(each) for each in json.loads(key))
+
+
+def shown_key(key: str, width: int | None = SHOWN_KEY) -> str:
+    """Return a key for people, `safe`: the text of a single column, else the JSON list; cut to `width`, if given."""
+    values = json.loads(key)
+    text = safe(values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False))
+    return text if width is None else shortened(text, width)
 
 
 def wrapped(text: str, width: int, *, begin: int | None = None) -> str:

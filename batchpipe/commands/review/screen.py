@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from batchpipe.commands.printing.text import count, safe
+from batchpipe.commands.printing.text import count, safe, shown_key
 from batchpipe.engine.quality.review import OtherReview, ReviewRow
 from batchpipe.schema import exact_json
 from batchpipe.schema.typed import ABSENT, FieldForm
@@ -106,12 +105,6 @@ def changes(answer: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     return f"corrected it ({shown})" if names else "accepted it"
 
 
-def key_text(key: str) -> str:
-    """Return a key for a person: the text of a single column, else the JSON list."""
-    values = json.loads(key)
-    return safe(values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False))
-
-
 def _head(shown: RowScreen, progress: Progress) -> RenderableType:
     from rich.text import Text
 
@@ -123,7 +116,7 @@ def _head(shown: RowScreen, progress: Progress) -> RenderableType:
     head = Text()
     head.append(progress.pipeline, "bold")
     head.append(f"   row {row.number + 1:,} of {count(progress.rows)}   {progress.words}\n", "dim")
-    head.append(key_text(row.key), "bold cyan")
+    head.append(shown_key(row.key, None), "bold cyan")
     head.append(f"   here because {why}{said}\n")
     head.append(f"answered by {by}", "dim")
     return head

@@ -15,8 +15,8 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperatio
 from pathlib import Path
 from typing import Any
 
-from batchpipe.commands.printing.text import safe
-from batchpipe.commands.review.screen import changes, key_text
+from batchpipe.commands.printing.text import safe, shown_key
+from batchpipe.commands.review.screen import changes
 from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
@@ -95,7 +95,7 @@ def read_sheet(desk: Desk, path: Path) -> Sheet:
                 sheet.problems.append(_unknown(line, known, key, where))
                 continue
         if row.number in seen:
-            what = f"the row {key_text(row.key)} is also in line {seen[row.number]}"
+            what = f"the row {shown_key(row.key, None)} is also in line {seen[row.number]}"
             sheet.problems.append(Problem(what=what, where=where, hint="Keep one of them."))
             continue
         seen[row.number] = line.number
@@ -112,7 +112,7 @@ def validate_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[RowReview]:
     verdicts = []
     for (line, row, _), (document, error) in zip(sheet.said, judged, strict=True):
         if document is None:
-            what = f"the row {key_text(row.key)} is not valid: {error}"
+            what = f"the row {shown_key(row.key, None)} is not valid: {error}"
             hint = "Correct the cell; `batchpipe schema` and the pipeline file say what is allowed."
             sheet.problems.append(Problem(what=what, where=f"{path.name}:{line.number}", hint=hint))
         else:
@@ -227,7 +227,7 @@ def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: Review
     elif word in NO and not edited:
         sheet.silent += 1
     elif not row.same_input:
-        what = f"the input of the row {key_text(row.key)} has changed: it is due again"
+        what = f"the input of the row {shown_key(row.key, None)} has changed: it is due again"
         sheet.problems.append(Problem(what=what, where=where, hint="Leave the line out; run, and export again."))
     else:
         sheet.said.append((line, row, document))

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.printing.text import moment, safe, shortened
+from batchpipe.commands.printing.text import moment, shown_key
 from batchpipe.commands.results.rows import find_output, row_of
 from batchpipe.commands.show.html import LEFT_OUT, history_sections
 from batchpipe.commands.show.row import Reading, read_row
@@ -27,7 +27,6 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
-SHOWN_KEY = 80
 NEAR_KEYS = 3
 
 
@@ -123,13 +122,6 @@ def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[st
     statement = query("key_text")
     rows = [work.connection.execute(statement, {"texts": each}).fetchone() for each in meant]
     return [row[0] for row in rows if row is not None]
-
-
-def shown_key(key: str) -> str:
-    """Return a key for people: the text of a single column, else the JSON list; cut where it is long."""
-    values = json.loads(key)
-    text = values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False)
-    return shortened(safe(text), SHOWN_KEY)
 
 
 def _json_list(text: str) -> list[str] | None:

@@ -7,13 +7,21 @@ hour later.
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
 from batchpipe.providers.anthropic.models import KnownModel, find_model, listed_models, model_data, retires
+from batchpipe.providers.shared.settings import (
+    Test,
+    is_number,
+    is_server_tools,
+    is_texts,
+    is_whole,
+    sentence,
+    setting_problems,
+)
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
@@ -49,35 +57,17 @@ REFUSED: Mapping[str, str] = {
 }
 
 
-def _is_number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(each, str) and each.strip() for each in value)
-
-
-def _is_server_tools(value: Any) -> bool:
-    """Return whether the tools are run by the provider. A call of a user's own tool would end without an answer."""
-    return isinstance(value, list | tuple) and all(
-        isinstance(each, Mapping) and each.get("type") not in (None, "custom") for each in value
-    )
-
-
 # For each setting a test of its value, and a description of a right value.
-SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "temperature": (_is_number(0, 1), "a number from 0 to 1"),
-    "top_p": (_is_number(0, 1), "a number from 0 to 1"),
-    "top_k": (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
-        "a whole number above 0",
-    ),
+SETTINGS: Mapping[str, tuple[Test, str]] = {
+    "temperature": (is_number(0, 1), "a number from 0 to 1"),
+    "top_p": (is_number(0, 1), "a number from 0 to 1"),
+    "top_k": (is_whole(1), "a whole number above 0"),
     "effort": (lambda value: value in EFFORTS, "one of " + ", ".join(EFFORTS)),
     "thinking": (
         lambda value: isinstance(value, str | Mapping),
         'a table such as { type = "adaptive" }, or that type alone',
     ),
-    "stop_sequences": (_is_words, "a list of strings that are not blank"),
+    "stop_sequences": (is_texts(), "a list of strings that are not blank"),
     "inference_geo": (lambda value: isinstance(value, str) and bool(value), 'a region, such as "us"'),
     "metadata": (
         lambda value: isinstance(value, Mapping) and set(value) <= {"user_id"},
@@ -85,8 +75,8 @@ SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "service_tier": (lambda value: value in ("auto", "standard_only"), '"auto" or "standard_only"'),
     "user_profile_id": (lambda value: isinstance(value, str) and bool(value), "a string"),
-    "betas": (_is_words, "a list of beta names"),
-    "tools": (_is_server_tools, "a list of server tools, each with its `type`"),
+    "betas": (is_texts(), "a list of beta names"),
+    "tools": (is_server_tools("custom"), "a list of server tools, each with its `type`"),
 }
 
 
@@ -95,7 +85,7 @@ def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str
     model = find_model(rung.model)
     return [
         *_model(rung.model),
-        *_keys(rung.settings),
+        *setting_problems(rung.settings, SETTINGS, REFUSED),
         *_max_tokens(rung, model),
         *_sampling(rung, model),
         *_effort(rung, model),
@@ -118,19 +108,6 @@ def _model(model: str) -> Iterator[RuleProblem]:
         yield RuleProblem(key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning")
 
 
-def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
-    for key, value in settings.items():
-        if key in REFUSED:
-            yield RuleProblem(key=key, what=f"`{key}` cannot be set on a rung", hint=_sentence(REFUSED[key]))
-        elif key not in SETTINGS:
-            near = difflib.get_close_matches(key, [*SETTINGS, "max_tokens", "accept", "when", "model"], 1, 0.6)
-            known = f"Settings are: {', '.join(SETTINGS)}."
-            hint = f"Did you mean `{near[0]}`?" if near else known
-            yield RuleProblem(key=key, what=f"there is no setting `{key}`", hint=hint)
-        elif not SETTINGS[key][0](value):
-            yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}"))
-
-
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
     cap = model.long_output or model.max_output
     if cap is not None and rung.max_tokens > cap:
@@ -139,7 +116,7 @@ def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
     elif model.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _FEW_TOKENS:
         what = f"`{rung.model}` thinks by default, and its thinking counts against max_tokens = {rung.max_tokens}"
         off = 'write thinking = "disabled", or ' if "disabled" in (model.thinking or ()) else ""
-        hint = _sentence(f"{off}raise max_tokens, or answers will be cut off")
+        hint = sentence(f"{off}raise max_tokens, or answers will be cut off")
         yield RuleProblem(key="max_tokens", what=what, hint=hint, level="warning")
 
 
@@ -224,7 +201,3 @@ def _other(rung: RungSettings, model: KnownModel, output_format: str) -> Iterato
     if "tools" in rung.settings and output_format == "tool":
         what = 'with format = "tool" the answer is a forced tool call, so other tools are never used'
         yield RuleProblem(key="tools", what=what, hint='Remove tools, or write [output] format = "json_schema".')
-
-
-def _sentence(text: str) -> str:
-    return re.sub(r"^.", lambda first: first.group().upper(), text) + "."

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.gemini.encoding import SAMPLING
 from batchpipe.providers.gemini.models import NAME, KnownModel, find_model, listed_models, model_data, retires
+from batchpipe.providers.shared.settings import Test, is_number, is_texts, is_whole, setting_problems
 
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 TIERS = ("flex", "standard", "priority")
@@ -59,22 +60,6 @@ REFUSED: Mapping[str, str] = {
 }
 
 
-def _is_number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_words(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) <= _MOST_STOPS
-        and all(isinstance(each, str) and each.strip() for each in value)
-    )
-
-
 def _is_safety(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(
         isinstance(each, Mapping)
@@ -90,19 +75,19 @@ def _is_resolution(value: Any) -> bool:
 
 
 # For each setting a test of its value, and a description of a right value.
-SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "temperature": (_is_number(0, 2), "a number from 0 to 2"),
-    "top_p": (_is_number(0, 1), "a number from 0 to 1"),
-    "top_k": (_is_whole(1, 1_000), "a whole number above 0"),
+SETTINGS: Mapping[str, tuple[Test, str]] = {
+    "temperature": (is_number(0, 2), "a number from 0 to 2"),
+    "top_p": (is_number(0, 1), "a number from 0 to 1"),
+    "top_k": (is_whole(1, 1_000), "a whole number above 0"),
     "effort": (lambda value: value in EFFORTS, "one of " + ", ".join(EFFORTS)),
     "thinking_budget": (
-        _is_whole(-1, 1_000_000),
+        is_whole(-1, 1_000_000),
         "a number of tokens, 0 for none, or -1 for as many as the model likes",
     ),
-    "stop_sequences": (_is_words, f"a list of at most {_MOST_STOPS} strings that are not blank"),
-    "seed": (_is_whole(-(2**31), 2**31 - 1), "a whole number of 32 bits"),
-    "presence_penalty": (_is_number(-2, 2), "a number from -2 to 2"),
-    "frequency_penalty": (_is_number(-2, 2), "a number from -2 to 2"),
+    "stop_sequences": (is_texts(_MOST_STOPS), f"a list of at most {_MOST_STOPS} strings that are not blank"),
+    "seed": (is_whole(-(2**31), 2**31 - 1), "a whole number of 32 bits"),
+    "presence_penalty": (is_number(-2, 2), "a number from -2 to 2"),
+    "frequency_penalty": (is_number(-2, 2), "a number from -2 to 2"),
     "media_resolution": (_is_resolution, "one of " + ", ".join(_RESOLUTIONS)),
     "safety_settings": (
         _is_safety,
@@ -117,7 +102,7 @@ def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str
     model = find_model(rung.usual_name)
     return [
         *_model(rung.usual_name),
-        *_keys(rung.settings),
+        *setting_problems(rung.settings, SETTINGS, REFUSED, _snake),
         *_max_tokens(rung, model),
         *_sampling(rung, model),
         *_thinking(rung, model),
@@ -140,20 +125,6 @@ def _model(model: str) -> Iterator[RuleProblem]:
     elif find_model(model) == KnownModel():
         what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
         yield RuleProblem(key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning")
-
-
-def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
-    for key, value in settings.items():
-        plain = _snake(key)
-        if plain in REFUSED:
-            yield RuleProblem(key=key, what=f"`{key}` cannot be set on a rung", hint=_sentence(REFUSED[plain]))
-        elif key not in SETTINGS:
-            near = difflib.get_close_matches(plain, [*SETTINGS, "max_tokens", "accept", "when", "model"], 1, 0.6)
-            known = f"Settings are: {', '.join(SETTINGS)}."
-            hint = f"Did you mean `{near[0]}`?" if near else known
-            yield RuleProblem(key=key, what=f"there is no setting `{key}`", hint=hint)
-        elif not SETTINGS[key][0](value):
-            yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}"))
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
@@ -223,7 +194,3 @@ def _thinking(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
 def _snake(key: str) -> str:
     """Return the name of a setting in snake case: `topP` is the API's spelling of `top_p`."""
     return re.sub(r"(?<=[a-z])([A-Z])", lambda found: "_" + found[1], key).lower()
-
-
-def _sentence(text: str) -> str:
-    return re.sub(r"^.", lambda first: first.group().upper(), text) + "."

@@ -6,13 +6,13 @@ The API checks the body of a request only when its batch runs, so that a mistake
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.openai.encoding import CHAT, RESPONSES, Endpoint
 from batchpipe.providers.openai.models import KnownModel, find_model, listed_models, model_data, retires
+from batchpipe.providers.shared.settings import Test, is_number, is_server_tools, is_whole, sentence, setting_problems
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 SAMPLING = ("temperature", "top_p")
@@ -58,10 +58,6 @@ REFUSED: Mapping[str, str] = {
 }
 
 
-def _is_number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
@@ -70,19 +66,8 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(each, str) for each in value.values())
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_server_tools(value: Any) -> bool:
-    """Return whether the tools are run by the provider. A call of a user's own tool would end without an answer."""
-    return isinstance(value, list | tuple) and all(
-        isinstance(each, Mapping) and each.get("type") not in (None, "function", "custom") for each in value
-    )
-
-
 # For each setting a test of its value, a description of a right value, and the only endpoint that takes it.
-SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str, Endpoint | None]] = {
+SETTINGS: Mapping[str, tuple[Test, str, Endpoint | None]] = {
     "effort": (lambda value: value in EFFORTS, "one of " + ", ".join(EFFORTS), None),
     "verbosity": (lambda value: value in ("low", "medium", "high"), '"low", "medium" or "high"', None),
     "reasoning": (
@@ -90,8 +75,8 @@ SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str, Endpoint | None]] = {
         'a table such as { mode = "pro" }; for how much, write `effort`',
         RESPONSES,
     ),
-    "temperature": (_is_number(0, 2), "a number from 0 to 2", None),
-    "top_p": (_is_number(0, 1), "a number from 0 to 1", None),
+    "temperature": (is_number(0, 2), "a number from 0 to 2", None),
+    "top_p": (is_number(0, 1), "a number from 0 to 1", None),
     "service_tier": (
         lambda value: value in ("auto", "default", "flex", "priority", "fast"),
         '"auto", "default", "flex", "priority" or "fast"',
@@ -102,14 +87,18 @@ SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str, Endpoint | None]] = {
     "safety_identifier": (_is_text, "a string", None),
     "user": (_is_text, "a string", None),
     "prompt_cache_retention": (lambda value: value in ("in_memory", "24h"), '"in_memory" or "24h"', None),
-    "tools": (_is_server_tools, "a list of tools that the provider runs, each with its `type`", RESPONSES),
-    "max_tool_calls": (lambda value: _is_whole(value) and value > 0, "a whole number above 0", RESPONSES),
+    "tools": (
+        is_server_tools("function", "custom"),
+        "a list of tools that the provider runs, each with its `type`",
+        RESPONSES,
+    ),
+    "max_tool_calls": (is_whole(1), "a whole number above 0", RESPONSES),
     "truncation": (lambda value: value in ("auto", "disabled"), '"auto" or "disabled"', RESPONSES),
     "moderation": (lambda value: isinstance(value, Mapping), "a table", None),
-    "seed": (_is_whole, "a whole number", CHAT),
+    "seed": (is_whole(), "a whole number", CHAT),
     "stop": (lambda value: _is_text(value) or isinstance(value, list | tuple), "a string or a list of strings", CHAT),
-    "frequency_penalty": (_is_number(-2, 2), "a number from -2 to 2", CHAT),
-    "presence_penalty": (_is_number(-2, 2), "a number from -2 to 2", CHAT),
+    "frequency_penalty": (is_number(-2, 2), "a number from -2 to 2", CHAT),
+    "presence_penalty": (is_number(-2, 2), "a number from -2 to 2", CHAT),
     "logit_bias": (lambda value: isinstance(value, Mapping), "a table of tokens and numbers", CHAT),
     "web_search_options": (lambda value: isinstance(value, Mapping), "a table", CHAT),
 }
@@ -120,7 +109,7 @@ def problems(endpoint: Endpoint, rung: RungSettings, *, output_format: str) -> l
     model = find_model(rung.usual_name)
     return [
         *_model(rung, model, endpoint),
-        *_keys(rung.settings, endpoint),
+        *_settings(rung.settings, endpoint),
         *_max_tokens(rung, model),
         *_effort(rung, model),
         *_sampling(rung, model),
@@ -145,18 +134,13 @@ def _model(rung: RungSettings, model: KnownModel, endpoint: Endpoint) -> Iterato
         yield RuleProblem(key="model", what=what, hint=f'Write endpoint = "{RESPONSES}" into the provider\'s table.')
 
 
-def _keys(settings: Mapping[str, Any], endpoint: Endpoint) -> Iterator[RuleProblem]:
-    for key, value in settings.items():
-        if key in REFUSED:
-            yield RuleProblem(key=key, what=f"`{key}` cannot be set on a rung", hint=_sentence(REFUSED[key]))
-        elif key not in SETTINGS:
-            near = difflib.get_close_matches(key, [*SETTINGS, "max_tokens", "accept", "when", "model"], 1, 0.6)
-            known = f"Settings are: {', '.join(SETTINGS)}."
-            hint = f"Did you mean `{near[0]}`?" if near else known
-            yield RuleProblem(key=key, what=f"there is no setting `{key}`", hint=hint)
-        elif not SETTINGS[key][0](value):
-            yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}"))
-        elif SETTINGS[key][2] not in (None, endpoint):
+def _settings(settings: Mapping[str, Any], endpoint: Endpoint) -> Iterator[RuleProblem]:
+    known = {key: (test, words) for key, (test, words, _) in SETTINGS.items()}
+    found = list(setting_problems(settings, known, REFUSED))
+    yield from found
+    wrong = {each.key for each in found}
+    for key in settings:
+        if key not in wrong and SETTINGS[key][2] not in (None, endpoint):
             what = f"`{key}` is no parameter of {endpoint}"
             yield RuleProblem(key=key, what=what, hint=f"Remove the line; {SETTINGS[key][2]} takes it.")
 
@@ -169,7 +153,7 @@ def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
     elif _reasons(rung, model) and rung.max_tokens < _FEW_TOKENS:
         what = f"`{name}` reasons before it answers, and its reasoning counts against max_tokens = {rung.max_tokens}"
         off = 'write effort = "none", or ' if "none" in (model.efforts or ()) else ""
-        hint = _sentence(f"{off}raise max_tokens, or answers will be cut off")
+        hint = sentence(f"{off}raise max_tokens, or answers will be cut off")
         yield RuleProblem(key="max_tokens", what=what, hint=hint, level="warning")
 
 
@@ -194,7 +178,7 @@ def _sampling(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
     for key in SAMPLING:
         if key in rung.settings:
             what = f"`{rung.usual_name}` does not take {key} while it reasons"
-            yield RuleProblem(key=key, what=what, hint=_sentence(f"{off}remove the line"))
+            yield RuleProblem(key=key, what=what, hint=sentence(f"{off}remove the line"))
 
 
 def _lanes(rung: RungSettings) -> Iterator[RuleProblem]:
@@ -229,7 +213,3 @@ def _other(rung: RungSettings, model: KnownModel, endpoint: Endpoint, output_for
         off = "" if model.chat_tools == "never" else 'effort = "none", or '
         hint = f'Write {off}[output] format = "json_schema", or the endpoint {RESPONSES}.'
         yield RuleProblem(key="model", what=what, hint=hint)
-
-
-def _sentence(text: str) -> str:
-    return re.sub(r"^.", lambda first: first.group().upper(), text) + "."
