@@ -173,6 +173,22 @@ def test_a_table_of_somebody_else_is_not_touched(shop: Shop) -> None:
     assert shop.sql("FROM invoice_lines") == [(1,)]
 
 
+def test_a_renamed_pipeline_that_bought_nothing_is_told_whose_tables_stand_there(shop: Shop) -> None:
+    for own in (INVOICES, INVOICES.replace('table = "mart.invoices"\n', "")):
+        shop.write("invoices", own)
+        shop("run", "invoices", "--no-new")
+        (shop.root / "pipelines" / "invoices.toml").unlink()
+        shop.write("bills", own)
+        for command in (["plan", "bills"], ["run", "bills", "--yes"]):
+            found = shop.line("-C", str(shop.root), *command, "--emulator")
+            assert found.code == 2, found
+            assert 'if bills is invoices under a new name, write renamed_from = "invoices"' in found.talk
+        (shop.root / "pipelines" / "bills.toml").unlink()
+    shop.write("bills", 'renamed_from = "invoices"\n' + INVOICES)
+    shop("run", "bills", "--yes")
+    assert shop.sql("SELECT count(*) FROM invoice_lines") == [(2,)]
+
+
 def test_a_page_has_the_items_of_a_list_field(shop: Shop) -> None:
     shop("run", "invoices", "--yes")
     call = make_call(

@@ -62,7 +62,7 @@ def output_place(session: Session, resolved: Resolved) -> OutputPlace:
         mark=OutputMark(database, resolved.name),
         views=[(each["schema"], each["name"], each["comment"]) for each in views or ()],
     )
-    if place.columns and not _is_own(read_mark(comment), place.mark, resolved):
+    if place.columns and not is_own(comment, place.mark, resolved):
         raise _not_own(place, resolved)
     return place
 
@@ -79,9 +79,19 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
     ]
 
 
-def _is_own(found: OutputMark | None, mark: OutputMark, resolved: Resolved) -> bool:
-    """Return whether the mark that was found is of this database, and of this pipeline or one that it continues."""
+def is_own(comment: str | None, mark: OutputMark, resolved: Resolved) -> bool:
+    """Return whether a comment has a mark of this database, and of this pipeline or one that it continues."""
+    found = read_mark(comment)
     return found is not None and found.database == mark.database and found.pipeline in resolved.names
+
+
+def other_pipeline(comment: str | None, mark: OutputMark) -> str:
+    """Return a sentence on the other pipeline of this database that made a table; no word where none did."""
+    found = read_mark(comment)
+    if found is None or found.database != mark.database:
+        return ""
+    other = found.pipeline
+    return f'{other} made it: if {mark.pipeline} is {other} under a new name, write renamed_from = "{other}". '
 
 
 def _not_own(place: OutputPlace, resolved: Resolved) -> PipelineError:
@@ -92,8 +102,8 @@ def _not_own(place: OutputPlace, resolved: Resolved) -> PipelineError:
     return PipelineError(
         f"the database has a table {shown} that this pipeline did not make; it is not touched",
         where=resolved.file.where("[output] table"),
-        hint='Set another: table = "...". If it is the pipeline\'s own and lost its comment, as by EXPORT and IMPORT: '
-        f"{own}",
+        hint=f'{other_pipeline(place.comment, place.mark)}Set another: table = "...". If it is the pipeline\'s own and '
+        f"lost its comment, as by EXPORT and IMPORT: {own}",
     )
 
 

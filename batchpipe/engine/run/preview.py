@@ -20,6 +20,7 @@ from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.local.hint_costs import HintCost, hint_costs
 from batchpipe.engine.local.plan_part import Hints
+from batchpipe.engine.output.child_tables import refuse_foreign_tables
 from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
 from batchpipe.engine.plan.cache_marks import prefix_tokens
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
@@ -195,6 +196,8 @@ def _planned(
         doubt = history_doubt(session, resolved)
         busy = open_load(session, resolved.names, NO_RUN)
         gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
+        if gate is None:
+            refuse_foreign_tables(session, resolved)
     planner = make_planner(context, work, resolved, folder)
     begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
