@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from batchpipe.commands.call.begin import make_call
+from batchpipe.commands.call.options import Globals
+from batchpipe.commands.review.desk import open_desk
+from batchpipe.common.machine import Machine
+from batchpipe.engine.quality.withdrawals import withdraw
 
 from .disk import unwatched
 from .mishaps import clock_jumps, delete_locks, drawn_delay, drawn_faults
@@ -127,7 +135,7 @@ def _review(play: Play, chance: random.Random) -> None:
             if drawn > 0.7:
                 row["label"] = chance.choice(LABELS)
             key = int(float(row["id"]))
-            said[key, project.rows.get(key, "")] = row["label"]
+            said[key, project.shown(key)] = row["label"]
         with path.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
@@ -137,8 +145,49 @@ def _review(play: Play, chance: random.Random) -> None:
     imported = play.call("review", project.name, "--import", "review.csv", trouble=chance_of)
     if imported.code == 0:
         play.world.counts["rows reviewed"] += len(said)
-        project.reviewed |= said
+        project.said += said.items()
         project.perhaps -= said.keys()
+
+
+def _take_back(play: Play, chance: random.Random) -> None:
+    """Let the person take back the last word about some rows; the word before it stands again."""
+    project = play.project
+    keys = sorted({key for (key, _), _ in project.said} | {key for key, _ in project.perhaps})
+    if not project.judged or not keys:
+        return
+    taken = chance.sample(keys, min(len(keys), chance.randint(1, 3)))
+    found: set[int] = set()
+
+    def task(machine: Machine) -> int:
+        call = make_call(
+            Globals(),
+            [],
+            json=True,
+            start=Path.cwd(),
+            environment=os.environ,
+            command="take back",
+            interrupted=lambda: False,
+            machine=machine,
+        )
+        file = call.one_pipeline(project.name, "review NAME")
+        with call.context() as context, open_desk(context, file, {}, "every") as desk:
+            rows = {int(float(json.loads(row.key)[0])): row.key for row in desk.all_rows()}
+            asked = [rows[key] for key in taken if key in rows]
+            words = withdraw(context, desk.work, desk.resolved, asked, context.person)
+            found.update(key for key in rows if rows[key] in words)
+        return 0
+
+    called = play.call("take", "back", *map(str, taken), trouble=trouble(play, chance), task=task)
+    for key in taken:
+        words = [each for each in project.said if each[0][0] == key]
+        unsure = called.killed or any(place[0] == key for place in project.perhaps)
+        if unsure:  # whether it was taken back, or which word
+            project.perhaps |= {place for place, _ in words}
+            project.said = [each for each in project.said if each[0][0] != key]
+        elif key in found and words:
+            play.world.counts["reviews taken back"] += 1
+            last = max(place for place, each in enumerate(project.said) if each[0][0] == key)
+            del project.said[last]
 
 
 def _resume(play: Play, chance: random.Random) -> None:
@@ -224,6 +273,7 @@ ACTS: Mapping[str, Act] = {
     "abandon": Act(weight=1, do=_abandon),
     "eval": Act(weight=3, do=_eval),
     "review": Act(weight=3, do=_review),
+    "take back": Act(weight=2, do=_take_back),
     "plan all": Act(weight=1, do=_look("plan", "--all", "--json")),
     "graph": Act(weight=1, do=_look("graph")),
     "status": Act(weight=2, do=_look("status", "{name}", "--json")),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchpipe.cli.main import main
+from batchpipe.common.errors import BatchpipeError
 from batchpipe.common.machine import Machine
 
 from .disk import Disk, Files, fill, free, let_go, unwatched, watching
@@ -62,8 +63,8 @@ class Computer:
         """Return the machine's time as naive UTC."""
         return datetime.fromtimestamp(self.world.time() + self.ahead, UTC).replace(tzinfo=None)
 
-    def call(self, *words: str, trouble: Trouble | None = None) -> Called:
-        """Run one command line; after a kill the folder is as the dead machine left it."""
+    def call(self, *words: str, trouble: Trouble | None = None, task: Callable[[Machine], int] | None = None) -> Called:
+        """Run one command line, or `task` in its place; after a kill the folder is as the dead machine left it."""
         trouble = trouble or Trouble()
         disk = Disk(self.root, self.world.reached)
         left: list[Files] = []
@@ -91,7 +92,10 @@ class Computer:
         self.world.doing.append(doing)
         try:
             with self._environment(), chdir(self.root), redirect_stdout(out), redirect_stderr(talk), watching(disk):
-                code = main(list(words), machine)
+                code = main(list(words), machine) if task is None else task(machine)
+        except BatchpipeError as error:  # of a task: `main` raises none
+            code = error.exit_code
+            talk.write(str(error))
         except KilledError:
             code = KILLED
         except EndlessError:

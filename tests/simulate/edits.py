@@ -112,6 +112,17 @@ def _edit_votes(project: Project, chance: random.Random) -> None:
     project.member = chance.choice(("", *MEMBERS[project.family])) if project.samples == 1 else ""
 
 
+def _edit_pictures(project: Project, chance: random.Random) -> None:
+    project.pictures = not project.pictures
+
+
+def _draw_pictures(project: Project, chance: random.Random) -> None:
+    """Draw other pictures of a few rows; now and then one that the row had before."""
+    keys = sorted(project.rows)
+    for key in chance.sample(keys, min(len(keys), chance.randint(1, 4))):
+        project.drawn[key] = chance.choice((0, 1, 2, chance.randint(3, 999_999)))
+
+
 def _edit_chunks(project: Project, chance: random.Random) -> None:
     project.max_requests = chance.choice((1, 2, 4, 6, 50))
 
@@ -149,6 +160,8 @@ EDITS: Mapping[str, Edit] = {
     "edit the budget": Edit(weight=2, make=_edit_budget),
     "edit the project's budget": Edit(weight=1, make=_edit_project_budget),
     "edit the votes": Edit(weight=1, make=_edit_votes),
+    "edit the pictures": Edit(weight=1, make=_edit_pictures),
+    "draw pictures": Edit(weight=2, make=_draw_pictures),
     "edit the chunks": Edit(weight=2, make=_edit_chunks),
     "edit the modes": Edit(weight=3, make=_edit_modes),
     "edit items": Edit(weight=1, make=_edit_items),

@@ -168,7 +168,7 @@ def _forget_reviews(play: Play) -> None:
     """What people said is in no raw file: after this the database may know it, or not. Nor is it at rest any more."""
     play.resting = False
     play.project.perhaps |= play.project.reviewed.keys()
-    play.project.reviewed.clear()
+    play.project.said.clear()
 
 
 def _lose(play: Play, chance: random.Random) -> None:

@@ -8,10 +8,11 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batchpipe.common.machine import Machine
 from batchpipe.store.migration import migrations
 
 from . import rules
@@ -28,6 +29,9 @@ from .world import Trouble, World
 
 SETTLING_RUNS = 10
 OLDER_DATABASES, OLDEST = 0.1, 7  # how many seeds begin on an older schema version, and the oldest of these versions
+FROM_BEGINNING = (
+    "edit the modes", "edit the chain", "edit items", "edit the hook", "edit the votes", "edit the pictures"
+)  # fmt: skip
 DONE = (0, 1)
 WRITTEN = (0, 1, 5)
 SUGGESTED = re.compile(r"batchpipe ((?:recover|run) [a-z_]+ --[a-z][^\n;:,`]*|eval [a-z_]+(?= takes in the answer))")
@@ -89,7 +93,7 @@ class Play:
     def write(self) -> None:
         """Write the project's files as they stand now."""
         with unwatched():
-            self.project.write(self.root)
+            self.project.write(self.root, self.world.now + self.computer.ahead)
 
     def run(self, chance: random.Random, *words: str) -> None:
         """Run the pipeline with the troubles of this step."""
@@ -101,9 +105,15 @@ class Play:
             words = tuple(word for word in words if word in ("--no-wait", "--wait", "20m", "--no-new", "--resume"))
         self.call("run", *which, "--yes", "--json", *words, trouble=trouble(self, chance))
 
-    def call(self, *words: str, trouble: Trouble | None = None, rival: bool = False) -> Called:
-        """Run a command, count it, and hold the rules. Raises ViolatedError."""
-        called = (self.rival if rival else self.computer).call(*words, trouble=trouble)
+    def call(
+        self,
+        *words: str,
+        trouble: Trouble | None = None,
+        rival: bool = False,
+        task: Callable[[Machine], int] | None = None,
+    ) -> Called:
+        """Run a command, or `task` in its place, count it, and hold the rules. Raises ViolatedError."""
+        called = (self.rival if rival else self.computer).call(*words, trouble=trouble, task=task)
         counts = self.world.counts
         counts["commands"] += 1
         counts[f"commands: {words[0]}"] += 1
@@ -185,7 +195,14 @@ def begin(project: Project, chance: random.Random) -> None:
     """Draw what a project has from its beginning."""
     project.family = chance.choice(("anthropic", "anthropic", "openai", "gemini", "mixed"))
     project.models = LADDERS[project.family][0]
-    for kind in ("edit the modes", "edit the chain", "edit items", "edit the hook", "edit the votes"):
+    for kind in (
+        "edit the modes",
+        "edit the chain",
+        "edit items",
+        "edit the hook",
+        "edit the votes",
+        "edit the pictures",
+    ):
         if chance.random() < 0.25:
             EDITS[kind].make(project, chance)
     project.judged = chance.random() < 0.5

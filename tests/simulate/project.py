@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .pictures import drawn_words, picture
 
 LOW, MIDDLE, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-8"
 LUNA, MINI = "openai:gpt-6-luna", "openai:gpt-5.4-mini"
@@ -30,6 +33,7 @@ LABELS = ("billing", "bug", "other")
 # What a row's text says of its answer. The emulator's rules obey it.
 MANNERS = ("", "", "", "", "wrong;", "hiccup;", "long;", "refused;", "unsure;", "empty;", "broken;")
 LEAST_SCORE = 0.2
+PHOTO = ", 'photos/' || CAST(CAST(id AS DOUBLE) AS BIGINT) || '.png' AS photo"
 JUDGED = """[review]
 where = "true"
 [eval]
@@ -43,8 +47,10 @@ FOLLOWED = "SELECT id, CAST(CAST(id AS DOUBLE) AS BIGINT) || ' is ' || label || 
 class Project:
     """The pipeline file and the rows as they stand now. `rows` has the text of each row by its key.
 
-    `reviewed` has the label that a person gave to a row with its text, `perhaps` what may have been said, or forgotten:
-    the command that recorded it was killed, or an older database was put back.
+    `said` has the labels that a person gave to a row as it was shown then, in their order; the last one holds.
+    `perhaps` has what may have been said, or forgotten: the command that recorded it was killed, or an older database
+    was put back.
+    `pictures` says that each row is asked with a picture; `drawn` has what the picture of a row shows, else it is 0.
 
     `kept` are the keys of rows whose answers an order keeps under an older prompt. `names` are all names so far.
     `samples` is how often the first rung asks, `member` who votes there beside it; `most_samples` what it ever was.
@@ -69,7 +75,9 @@ class Project:
     hook: bool = False
     followers: int = 0
     judged: bool = False
-    reviewed: dict[tuple[int, str], str] = field(default_factory=dict)
+    said: list[tuple[tuple[int, str], str]] = field(default_factory=list)
+    pictures: bool = False
+    drawn: dict[int, int] = field(default_factory=dict)
     perhaps: set[tuple[int, str]] = field(default_factory=set)
     samples: int = 1
     most_samples: int = 1
@@ -83,6 +91,11 @@ class Project:
     next_key: int = 1
     kept: set[int] = field(default_factory=set)
     names: list[str] = field(default_factory=lambda: ["demo"])
+
+    @property
+    def reviewed(self) -> dict[tuple[int, str], str]:
+        """Return the label that a person gave last to each row as it was shown then."""
+        return dict(self.said)
 
     @property
     def pipelines(self) -> list[str]:
@@ -103,6 +116,7 @@ class Project:
         pilot = f"[pilot]\nrows = {self.pilot}\n" if self.pilot else ""
         reserve = f'reserve = "{self.reserve}"\n' if self.reserve else ""
         budget = f"[budget]\nmax_usd = {self.max_usd}\n{reserve}" if self.max_usd else ""
+        photo, shown = (PHOTO, "{{ image(photo) }}") if self.pictures else ("", "")
         items, tables = "", ""
         if self.items:
             items = '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n'
@@ -118,10 +132,10 @@ class Project:
         )
         return f"""{renamed}
 [input]
-query = "SELECT id, body FROM read_csv('rows.csv', types = {{'id': '{self.key_type}', 'body': 'VARCHAR'}})"
+query = "SELECT id, body{photo} FROM read_csv('rows.csv', types = {{'id': '{self.key_type}', 'body': 'VARCHAR'}})"
 key = "id"
 [prompt]
-user_text = "{self.common} <<{{{{ body }}}}>>"
+user_text = "{self.common} <<{{{{ body }}}}>>{shown}"
 {hook}[output.fields.label]
 type = "string"
 enum = ["billing", "bug", "other"]
@@ -174,8 +188,11 @@ enum = {json.dumps(allowed)}
 attempts = {self.attempts}
 """
 
-    def write(self, root: Path) -> None:
-        """Write the pipeline file and its rows below `root`; files of older names are gone."""
+    def write(self, root: Path, now: float) -> None:
+        """Write the pipeline file, its rows and their pictures below `root`; files of older names are gone.
+
+        `now` is the machine's time, which the new pictures bear.
+        """
         folder = root / "pipelines"
         folder.mkdir(exist_ok=True)
         budget = f'[budget]\nmax_usd = {self.all_usd}\nreserve = "most"\n' if self.all_usd else ""
@@ -190,6 +207,12 @@ attempts = {self.attempts}
         gold = [f"{key},{true_label(body)}" for key, body in list(self.rows.items())[:8]]
         (root / "gold.csv").write_text("\n".join(["id,label", *gold]) + "\n", encoding="utf-8")
         (root / "rows.csv").write_text("\n".join(["id,body", *lines]) + "\n", encoding="utf-8")
+        (root / "photos").mkdir(exist_ok=True)
+        for key in self.rows if self.pictures else ():
+            path, content = root / "photos" / f"{key}.png", picture(self.drawn.get(key, 0))
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
+                os.utime(path, (now, now))
 
     def provider_rules(self, calls: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
         """Return the emulator's rules: answers that obey the rows' texts, and faults of calls."""
@@ -218,7 +241,14 @@ attempts = {self.attempts}
 
     def asked(self, key: int) -> str:
         """Return what the model is asked about a row."""
-        return f"{self.common} <<{self.rows[key]}>>"
+        return f"{self.common} <<{self.rows[key]}>>{self._drawn(key)}"
+
+    def shown(self, key: int) -> str:
+        """Return what a person sees of a row of the input; no text of another row."""
+        return self.rows[key] + self._drawn(key) if key in self.rows else ""
+
+    def _drawn(self, key: int) -> str:
+        return drawn_words(self.drawn.get(key, 0)) if self.pictures else ""
 
     def valid(self, text: str, answer: str | None) -> bool:
         """Return whether an answer to a question is valid today."""

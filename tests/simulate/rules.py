@@ -142,7 +142,7 @@ def _of_row(
     if key not in project.rows:
         yield Violation(rule=rule, what=f"row {key} is current, but not in the input")
         return
-    place = (key, project.rows[key])
+    place = (key, project.shown(key))
     looked_at = place in project.reviewed or place in project.perhaps
     if looked_at:
         wanted, shown_label = project.reviewed.get(place), str(row["label"])

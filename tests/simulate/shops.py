@@ -12,6 +12,8 @@ from typing import Any
 
 from batchpipe.emulator.service.store import Store
 
+from .pictures import words_of_pictures
+
 QUESTION = re.compile(r"^.*?<<.*?>>", re.DOTALL)
 AT_ONCE = re.compile(r"/v1/messages|/v1/responses|/v1/chat/completions|/v1beta/models/([^/:]+):(?:g|streamG)enerate.*")
 
@@ -105,8 +107,9 @@ SHOPS = (
 
 def asked(body: Mapping[str, Any], custom_id: str = "", model: str = "") -> Asked:
     """Return what a request of any protocol asks."""
-    found = (QUESTION.match(text) for text in _texts(body))
-    text = next((match[0] for match in found if match), "")
+    texts = list(_texts(body))
+    found = (QUESTION.match(text) for text in texts)
+    text = next((match[0] for match in found if match), "") + "".join(words_of_pictures(each) for each in texts)
     named = (body.get("output_config"), body.get("text"), body.get("generationConfig"), body.get("response_format"))
     schema = json.dumps([_without_room(each) for each in named if each], sort_keys=True)
     return Asked(custom_id=custom_id, model=str(body.get("model") or model), text=text, schema=schema)
