@@ -9,8 +9,7 @@ import time
 from collections import Counter
 from datetime import UTC, date, datetime
 
-from .seeds import folder, played_seeds
-from .shrink import shrunk
+from .seeds import folder, played_seeds, shrunk
 
 SEEDS_A_DAY = 1_000_000
 

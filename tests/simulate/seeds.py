@@ -1,4 +1,4 @@
-"""Playing seeds, one after the other or in several processes."""
+"""Playing seeds, one after the other or in several processes, and making a failing history short."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .history import history
 from .play import Played, play
 
 MEMORY = Path("/dev/shm")
+MOST_PLAYS = 60
 
 
 def folder() -> Path:
@@ -66,3 +67,20 @@ def played_seeds(seeds: range, jobs: int, until: float | None, without: Sequence
             if until is not None and time.monotonic() >= until:
                 pool.terminate()
                 return
+
+
+def shrunk(played: Played, folder: Path, without: Sequence[str]) -> str:
+    """Return the shortest history found that violates the same rule, as text. Steps keep their numbers and chance."""
+    assert played.violation is not None
+    steps = list(history(played.seed, without))
+    best, plays = played, 0
+    place = len(steps) - 1
+    while place >= 0 and plays < MOST_PLAYS:
+        fewer = steps[:place] + steps[place + 1 :]
+        again = play(played.seed, fewer, folder)
+        plays += 1
+        if again.violation is not None and again.violation.rule == played.violation.rule:
+            steps, best = fewer, again
+        place = min(place, len(steps)) - 1
+    lines = [f"  shrunk to {len(steps)} steps: {'; '.join(str(each) for each in steps)}", f"  {best.violation}"]
+    return "\n".join(lines)

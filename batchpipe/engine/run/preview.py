@@ -238,6 +238,18 @@ def _planned(
     )
 
 
+def _gate_at_the_beginning(session: Session, resolved: Resolved, snapshot: Snapshot) -> GateError | None:
+    """Return the gate at which a run would stop before it makes its tables; None where there is none.
+
+    Reads the ledger. Raises PipelineError where a table of somebody else stands in the place of one of its own.
+    """
+    doubt = history_doubt(session, resolved)
+    gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
+    if gate is None:
+        refuse_foreign_tables(session, resolved)
+    return gate
+
+
 def _further_edits(session: Session, resolved: Resolved, orders: Sequence[Order]) -> list[LadderEdit]:
     """Return the edits of the ladder that no order goes by.
 
