@@ -15,7 +15,7 @@ from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.cost.realtime_caching import DearerBatches, dearer_batches
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
-from batchpipe.engine.ledger.events import is_paused, open_load, spent
+from batchpipe.engine.ledger.events import Load, is_paused, open_load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.local.hint_costs import HintCost, hint_costs
@@ -208,8 +208,7 @@ def _planned(
         money, paused = spent(session, resolved.names, NO_RUN), is_paused(session, resolved.name)
         further = project_limits(session, resolved.file, NO_RUN)
         limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy, further)
-        if limit is not None:
-            plan = replace(plan, estimate=with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy))
+        plan = _in_waves(session, resolved, plan, limit, busy)
         unknown, edits = raw_log(context).unknown(session, resolved.names), _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
     plan = with_votes_ahead(context, planner, resolved, plan, options, options.orders, folder / "votes")
@@ -248,6 +247,13 @@ def _gate_at_the_beginning(session: Session, resolved: Resolved, snapshot: Snaps
     if gate is None:
         refuse_foreign_tables(session, resolved)
     return gate
+
+
+def _in_waves(session: Session, resolved: Resolved, plan: Plan, limit: Limit | None, busy: Load) -> Plan:
+    """Return the plan with the waves that the budget with the least room makes of it. Reads the ledger."""
+    if limit is None:
+        return plan
+    return replace(plan, estimate=with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy))
 
 
 def _further_edits(session: Session, resolved: Resolved, orders: Sequence[Order]) -> list[LadderEdit]:
