@@ -186,7 +186,7 @@ def _planned(
     """Plan under the open orders and those that are asked for, and put the money and the batches beside the plan.
     Reads the ledger. Writes the tables of `Planner.plan`.
     """
-    gold = pilot_gold(context, work, resolved, options.pilot)
+    gold, budget = pilot_gold(context, work, resolved, options.pilot), resolved.file.pipeline.budget
     with context.database.reading(work) as session:
         resolved = under_recorded_recipes(session, resolved)
         snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
@@ -207,8 +207,7 @@ def _planned(
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
         money, paused = spent(session, resolved.names, NO_RUN), is_paused(session, resolved.name)
         further = project_limits(session, resolved.file, NO_RUN)
-        limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy, further)
-        plan = _in_waves(session, resolved, plan, limit, busy)
+        plan = _in_waves(session, plan, tightest(budget, options.max_usd, money, busy, further), resolved, busy)
         unknown, edits = raw_log(context).unknown(session, resolved.names), _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
     plan = with_votes_ahead(context, planner, resolved, plan, options, options.orders, folder / "votes")
@@ -218,7 +217,7 @@ def _planned(
         version=named[0],
         version_is_new=named[1],
         open_orders=recorded,
-        limits=(*limits(resolved.file.pipeline.budget, None, money, busy), *further),
+        limits=(*limits(budget, None, money, busy), *further),
         spent_usd=money.ever,
         in_flight_usd=busy.max_usd,
         batches_in_flight=busy.batches,
@@ -249,7 +248,7 @@ def _gate_at_the_beginning(session: Session, resolved: Resolved, snapshot: Snaps
     return gate
 
 
-def _in_waves(session: Session, resolved: Resolved, plan: Plan, limit: Limit | None, busy: Load) -> Plan:
+def _in_waves(session: Session, plan: Plan, limit: Limit | None, resolved: Resolved, busy: Load) -> Plan:
     """Return the plan with the waves that the budget with the least room makes of it. Reads the ledger."""
     if limit is None:
         return plan
