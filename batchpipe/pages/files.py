@@ -1,7 +1,8 @@
 """Files of rows on the pages: what is known of each, and its picture. Only what a request of the row has named is sent.
 
 A page names a file by its hash and never by where it lies. A picture is looked for where it was seen with that hash,
-has to lie where the pipeline may send files from, and is hashed again: another content is not shown.
+has to lie where the pipeline may send files from, and is hashed again: another content is not shown. A picture that is
+a value of the input (BLOB) is looked for in the input's row, which is read for it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,23 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from batchpipe.common.errors import BatchpipeError
+from batchpipe.engine.context import Context
+from batchpipe.engine.source.contents import content_columns
+from batchpipe.engine.source.request_files import bytes_of_row
 from batchpipe.html.blocks import File
 from batchpipe.html.links import SERVED, key_part
 from batchpipe.media.content import SUFFIX, URL, Content, read_line
 from batchpipe.media.formats import type_of
 from batchpipe.pages.page import Query, query_of
 from batchpipe.pages.site import Site
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
-from batchpipe.store.database import Session
+from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
 # Types that a browser shows as a picture, without running anything in it.
 SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp")
+MOST_BYTES = 20_000_000
 HEADERS = {
     "content-security-policy": "default-src 'none'; sandbox",
     "content-disposition": "inline",
@@ -78,7 +84,8 @@ def _file(session: Session, pipeline: str, key: Sequence[str], content: Content,
         size, width, height, pages = seen[0][1:]
         words.append(f"{size:,} bytes")
         words += [f"{width} x {height} pixels"] if width else [f"{pages} pages"] if pages else []
-    picture = content.type in SHOWN and seen
+    # Bytes of the input have no place, and the row keeps none of them.
+    picture = content.type in SHOWN and (seen or not shown)
     source = SERVED.page(pipeline, f"file/{content.sha256}/{key_part(key)}") if picture else None
     return File(words=", ".join(words), sha256=content.sha256, source=source)
 
@@ -100,6 +107,10 @@ def _picture(site: Site, asked: Query) -> Response:
                     return missing
                 paths = [path for path, *_ in session.rows(query("file_seen"), {"sha256": sha256})]
             roots = context.media_roots(file)
+            if not paths:
+                data = _of_input(context, work, file, keys, sha256)
+                kind = type_of(data or b"")
+                return Response(data, media_type=kind, headers=HEADERS) if kind in SHOWN else missing
     except BatchpipeError:
         return missing
     for path in paths:
@@ -114,3 +125,10 @@ def _picture(site: Site, asked: Query) -> Response:
         if kind in SHOWN and hashlib.sha256(data).hexdigest() == sha256:
             return Response(data, media_type=kind, headers=HEADERS)
     return missing
+
+
+def _of_input(context: Context, work: Work, file: PipelineFile, keys: Sequence[str], sha256: str) -> bytes | None:
+    """Return the bytes with this hash of the input's row that `keys` name; None where there are none."""
+    with context.temporary_folder("picture-") as folder, context.source(file, {}, reads_only=True) as source:
+        columns = content_columns(context.resolve(file, source).input_columns)
+        return bytes_of_row(work.connection, source, columns, keys, sha256, MOST_BYTES, folder / "picture.parquet")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+import duckdb
 from pages.shown import WRITE, client_of
 from projects import Project
 
 from media.drawn import pdf, png
-from media.test_files import BOTH, hash_of, write
+from media.test_files import BOTH, FILES, hash_of, write
 
 
 def test_the_row_and_the_desk_show_what_the_row_has_sent_and_nothing_else(project: Project) -> None:
@@ -63,6 +64,31 @@ def test_the_row_and_the_desk_show_what_the_row_has_sent_and_nothing_else(projec
         assert first["files"][0]["words"] == f"1 a.png, image/png, {len(png(1))} bytes, 64 x 48 pixels"
         assert not [name for name, _ in [*first["shown"], *first["rest"]] if "content" in name]
         assert str(project.root) not in str(taken)
+
+
+def test_pictures_that_are_bytes_of_the_input_are_shown_too(project: Project) -> None:
+    with duckdb.connect(str(project.root / "source.duckdb")) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER, photo BLOB, note VARCHAR)")
+        connection.execute("INSERT INTO t VALUES (1, $1, 'a'), (2, $2, 'b'), (3, NULL, 'c')", [png(1), png(2)])
+    text = FILES.replace("FROM read_csv('rows.csv', types = {'id': 'BIGINT'})", "FROM s.t")
+    project.pipeline(text.replace("[prompt]", """setup = ["ATTACH 'source.duckdb' AS s (READ_ONLY)"]\n[prompt]"""))
+    assert project.run().rows["accepted"] == 3
+    (project.root / "batchpipe.toml").touch()
+    with client_of(project) as client:
+        page = client.get("/p/demo/row/1").text
+        while "being read" in page:
+            page = client.get("/p/demo/row/1").text
+        source = f"/p/demo/file/{hash_of(png(1))}/1"
+        assert f'<img src="{source}"' in page
+        shown = client.get(source)
+        assert (shown.status_code, shown.content) == (200, png(1))
+        assert shown.headers["content-type"] == "image/png"
+        assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        for sha256, key in ((hash_of(png(2)), "1"), (hash_of(png(1)), "2"), (hash_of(png(1)), "3")):
+            assert client.get(f"/p/demo/file/{sha256}/{key}").status_code == 404
+        with duckdb.connect(str(project.root / "source.duckdb")) as connection:
+            connection.execute("UPDATE t SET photo = $1 WHERE id = 1", [png(9)])
+        assert client.get(source).status_code == 404
 
 
 def test_a_page_of_a_row_without_files_has_none(project: Project) -> None:

@@ -17,7 +17,7 @@ from batchpipe.media.content import read_line
 from batchpipe.media.places import filled, hashes
 from batchpipe.media.roots import Roots
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
 
 Working: TypeAlias = Connection
@@ -167,6 +167,36 @@ class RequestFiles:
             )
         )
         self.changed.clear()
+
+
+def bytes_of_row(
+    connection: Working,
+    source: Source,
+    given: Sequence[ContentColumn],
+    row: Iterable[str],
+    sha256: str,
+    most_bytes: int,
+    path: Path,
+) -> bytes | None:
+    """Return the bytes with this hash that a row of the input has as a value; None where there are none.
+
+    `given` are the columns of contents, `row` the ways in which the row's key may be written as a JSON list of texts.
+    `path` gets what is found. The input is read; of it only values of at most `most_bytes`.
+    """
+    columns = [each for each in given if each.is_bytes]
+    if not columns:
+        return None
+    keys = joined(", ", (sql("{key}::VARCHAR", key=quote_identifier(each)) for each in source.file.pipeline.input.key))
+    values = joined(" UNION ALL ", (sql("SELECT {value} AS data FROM input", value=_each(each)) for each in columns))
+    select = (
+        f"WITH input AS (SELECT * FROM ({source.query}\n) WHERE to_json([{keys}])::VARCHAR IN ({quote_list(row)})) "
+        f"SELECT data FROM ({values}) WHERE octet_length(data) <= {number_sql(most_bytes)} "
+        f"AND sha256(data) = {quote_literal(sha256)} LIMIT 1"
+    )
+    source.write(select, path)
+    modes.settle(path)
+    found = connection.execute(sql("SELECT data FROM read_parquet({path})", path=_path(path))).fetchone()
+    return bytes(found[0]) if found else None
 
 
 def with_files(rows: Iterable[tuple[str, bytes]], read: Callable[[str], bytes]) -> Iterator[tuple[str, bytes]]:

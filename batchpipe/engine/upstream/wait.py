@@ -41,7 +41,8 @@ def wait_for_upstream(context: Context, file: PipelineFile, tell: Tell) -> Upstr
     names = [each.pipeline for each in waits]
     for each in waits:
         if each.wait != "in_flight":
-            hint = f"{each.hint}; or both: batchpipe run {file.pipeline.name} --with-upstream"
+            both = f"; or both: batchpipe run {file.pipeline.name} --with-upstream" if each.wait == "due" else ""
+            hint = each.hint + both
             return UpstreamWait(pipelines=names, gate=GateError(each.text, where=file.pipeline.name, hint=hint))
     tell(Event(kind="notice", detail="; ".join(each.text for each in waits)))
     return UpstreamWait(pipelines=names, gate=None)
