@@ -75,7 +75,7 @@ class ProviderTable(BaseModel):
     )
     models: Mapping[str, str] = Field(
         default_factory=dict,
-        description="Usual name of a model = its name there. Facts and prices go by the usual name.",
+        description="Usual name of a model = its name there. Its limits and prices are known by the usual name.",
     )
     price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price of it.")
     prices: ProviderPrices | Path | None = Field(

@@ -140,7 +140,7 @@ class RungSettings:
     """One rung of the ladder: the model without its provider prefix, `max_tokens`, and the provider's settings.
 
     `provider` is the name of the configured provider that is asked. A gateway may call a model by a name of its own:
-    `model` then is that name in what is sent, and `known_as` the usual one, by which facts and prices go.
+    `model` then is that name in what is sent, and `known_as` the usual one, by which its limits and prices are known.
     `mode` says how its requests are asked. It is no part of what a request is: both modes share answers.
     """
 
@@ -153,7 +153,7 @@ class RungSettings:
 
     @property
     def usual_name(self) -> str:
-        """Return the name of the model by which its facts are known."""
+        """Return the name of the model by which its limits and prices are known."""
         return self.known_as or self.model
 
 

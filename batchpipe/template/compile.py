@@ -13,7 +13,7 @@ from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.media.content import content_name
 from batchpipe.pipeline.model import Prompt
 from batchpipe.providers import Turn
-from batchpipe.template.environment import CANONICAL_RECIPE, Environment, Members
+from batchpipe.template.environment import CANONICAL_RECIPE, Environment, KeysFirst
 from batchpipe.template.hints import listed_values
 from batchpipe.template.media import MediaUse
 from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
@@ -228,7 +228,7 @@ def compile_templates(
     if any(usage.dynamic for usage in parts.values()):
         compiler.sources.add_all()
     compiler.check()
-    constants = {**vars, **queries, FIELDS: Members(fields)}
+    constants = {**vars, **queries, FIELDS: KeysFirst(fields)}
     compiler.environment.globals.update(constants)
     for name in parts:
         compiler.compiled(name)

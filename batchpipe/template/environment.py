@@ -26,7 +26,7 @@ FIRST_RECIPE = 1
 CANONICAL_RECIPE = 2
 
 
-class Members(Mapping[str, Any]):
+class KeysFirst(Mapping[str, Any]):
     """A mapping whose keys win over its methods in a template: `row.items` is the column `items`, if there is one."""
 
     __slots__ = ("_values",)
@@ -112,7 +112,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self.recipe = recipe
         self.marks = media.Marks()
         self.listed: dict[str, list[object]] = {}  # the values of the fields that a template may ask likely() of
-        self.filters |= media.filters(self.marks) | hints.filters(self.listed, Members)
+        self.filters |= media.filters(self.marks) | hints.filters(self.listed, KeysFirst)
         for name in _REFUSED_GLOBALS:
             del self.globals[name]
         for name in _REFUSED_FILTERS:
@@ -132,8 +132,8 @@ class Environment(ImmutableSandboxedEnvironment):
         return made
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return `obj.attribute` of a template; of `Members` the key wins over the method."""
-        if type(obj) is Members and attribute in obj:
+        """Return `obj.attribute` of a template; of `KeysFirst` the key wins over the method."""
+        if type(obj) is KeysFirst and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 

@@ -1,4 +1,4 @@
-"""Facts read from a template's tree: the templates it includes, the names it exports, the names it tests for."""
+"""Read from a template's tree: the templates it includes, the names it exports, the names it tests for."""
 
 from __future__ import annotations
 

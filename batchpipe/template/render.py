@@ -13,7 +13,7 @@ from jinja2.runtime import Context
 
 from batchpipe.common.errors import TemplateError
 from batchpipe.providers import Block, Message, Turn
-from batchpipe.template.environment import Environment, Members
+from batchpipe.template.environment import Environment, KeysFirst
 from batchpipe.template.head import static_head
 from batchpipe.template.hints import SAID, HintUse, RowHints, StandIns
 from batchpipe.template.media import MediaError, UnsendableError, shown_text
@@ -123,7 +123,7 @@ class Templates:
         if self.media:
             self._environment.marks.blocks.clear()  # of a row that did not render
         if self._with_row:
-            names[ROW] = Members(row)
+            names[ROW] = KeysFirst(row)
         user = self._render(self._user, names)
         if self.media:
             return self._with_blocks(user, names)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.engine.resolved.bind import rungs_sql
-from batchpipe.engine.resolved.panels import Part
+from batchpipe.engine.resolved.panels import MemberRequest
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.rungs import rung_problems
 from batchpipe.engine.source.snapshot import Snapshot
@@ -25,7 +25,7 @@ class AskedRung:
 
     rung: int
     asked: tuple[RungSettings, ...]
-    parts: tuple[Part, ...] = ()
+    parts: tuple[MemberRequest, ...] = ()
     votes: bool = False
 
 

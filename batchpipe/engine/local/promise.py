@@ -72,8 +72,8 @@ class GoldTest:
         right, n, unknown = self._right(version)
         number = 1 + sum(each["gold"] == identity for each in self.tests)
         passed = passes(right, n, rung.target, risk=RISK, version=number)
-        facts = {"number": number, "right": right, "rows": n, "unknown": unknown, "passed": passed}
-        return self._promise(what | facts, new=True)
+        figures = {"number": number, "right": right, "rows": n, "unknown": unknown, "passed": passed}
+        return self._promise(what | figures, new=True)
 
     def _promise(self, test: Mapping[str, Any], *, new: bool) -> Promise:
         """Return what a test means, in words."""

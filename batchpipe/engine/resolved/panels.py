@@ -21,7 +21,7 @@ VOTE_COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class MemberRequest:
     """One request of a row on a rung that asks more than once.
 
     `place` is its number among the members, from 1, in the order of the file. `seat` is the number of its model and
@@ -37,7 +37,7 @@ class Part:
 class Panel:
     """A rung whose answers vote: its parts, the fields that they vote on, and the fewest valid answers."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[MemberRequest, ...]
     vote: tuple[str, ...]
     quorum: int | None
 
@@ -68,7 +68,7 @@ def members_of(file: PipelineFile, providers: KnownProviders) -> dict[int, list[
 
 def seats(
     rungs: Sequence[RungSettings], members: Mapping[int, Sequence[RungSettings]]
-) -> tuple[tuple[RungSettings, ...], dict[int, tuple[Part, ...]]]:
+) -> tuple[tuple[RungSettings, ...], dict[int, tuple[MemberRequest, ...]]]:
     """Return the settings of all that may be asked, and the parts of each rung that asks more than once.
 
     The first member of a panel has the number of its rung; the others have numbers above the ladder's.
@@ -83,7 +83,7 @@ def seats(
                 every.append(each)
                 own[_same(each, rooms=True)] = len(every)
             sample = samples[_same(each)] = samples.get(_same(each), 0) + 1
-            parts.append(Part(place=place, seat=own[_same(each, rooms=True)], part=str(sample)))
+            parts.append(MemberRequest(place=place, seat=own[_same(each, rooms=True)], part=str(sample)))
         found[number] = tuple(parts)
     return tuple(every), found
 
@@ -95,7 +95,7 @@ def _same(asked: RungSettings, *, rooms: bool = False) -> str:
 
 
 def panels_of(
-    file: PipelineFile, parts: Mapping[int, tuple[Part, ...]], full: Mapping[str, Any], problems: list[Problem]
+    file: PipelineFile, parts: Mapping[int, tuple[MemberRequest, ...]], full: Mapping[str, Any], problems: list[Problem]
 ) -> dict[int, Panel]:
     """Return the panels by the number of their rung; what is wrong with their votes is added to `problems`."""
     found = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchpipe.common.errors import Problem
-from batchpipe.engine.resolved.panels import Part, members_of, seats, settings_of
+from batchpipe.engine.resolved.panels import MemberRequest, members_of, seats, settings_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, SentSchema
 from batchpipe.providers.known import KnownProviders
@@ -26,7 +26,7 @@ class Ladder:
     file: PipelineFile
     providers: KnownProviders
     rungs: tuple[RungSettings, ...]
-    parts: Mapping[int, tuple[Part, ...]] = field(default_factory=dict)
+    parts: Mapping[int, tuple[MemberRequest, ...]] = field(default_factory=dict)
 
     def number_of(self, seat: int) -> int:
         """Return the number of the rung that a model with its settings belongs to."""
