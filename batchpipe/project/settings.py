@@ -372,16 +372,18 @@ def _place_in_tables(loc: Sequence[int | str], given: Sequence[Layer]) -> str:
 def _bad_value(error: ValidationError, layers: Sequence[Layer], given: Sequence[Layer]) -> UsageError:
     """Return the first error, with the source that its value came from: one of the layers as they were `given`."""
     first = error.errors(include_url=False)[0]
+    said = first["msg"].removeprefix("Value error, ")
+    said = said[:1].upper() + said[1:]
     key = str(first["loc"][0])
     layer = next((each for each in layers if key in each.values), layers[-1])
     if key == PROVIDERS:
         what = f"{first.get('input')!r} is not valid" if "key" not in first["loc"] else "the key is not valid"
-        return UsageError(what, where=_place_in_tables(first["loc"], given), hint=f"{first['msg']}.")
+        return UsageError(what, where=_place_in_tables(first["loc"], given), hint=f"{said}.")
     if key == NOTIFY:  # its values may be secret
         place = ".".join(str(each) for each in first["loc"][:2])
         what = "the table is not valid" if place == key else f"{place} is not valid"
-        return UsageError(what, where=layer.where(place), hint=f"{first['msg']}.")
+        return UsageError(what, where=layer.where(place), hint=f"{said}.")
     value = layer.values.get(key)
     what = f"{repr(value) if isinstance(value, str) else value} is not valid"
     about = Settings.model_fields[key].description
-    return UsageError(what, where=layer.where(key), hint=f"{first['msg']}. {key}: {about}")
+    return UsageError(what, where=layer.where(key), hint=f"{said}. {key}: {about}")

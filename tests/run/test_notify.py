@@ -33,6 +33,12 @@ while (here / "hang").exists():
     time.sleep(0.05)
 sys.exit(3 if (here / "fail").exists() else 0)
 """
+# What is left has the streams of the command.
+LEAVES = """
+import pathlib, subprocess, sys
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+(pathlib.Path(__file__).parent / "left").write_text(str(left.pid))
+"""
 
 
 class Hook:
@@ -213,6 +219,18 @@ def test_three_tries_then_an_event_and_no_secret_anywhere(
     assert told(project.root) == []
 
 
+def test_a_command_that_leaves_a_process_behind_is_run_once(project: Project, typed: CommandLine) -> None:
+    project.rows(numbered(1))
+    project.pipeline()
+    (project.root / "tell.py").write_text(LEAVES + PROGRAM)
+    assert typed("run", "demo").code == 0
+    left = int((project.root / "left").read_text())
+    os.kill(left, signal.SIGKILL)
+    (notice,) = [each for each in told(project.root) if each["event"] == "done"]
+    assert notice["text"] == "demo is done: 1 result"
+    assert project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'notify_failed'") == [(0,)]
+
+
 def test_a_batch_that_is_held_is_told_once(project: Project, typed: CommandLine) -> None:
     project.rows(numbered(2))
     project.pipeline()
@@ -228,9 +246,9 @@ def test_a_batch_that_is_held_is_told_once(project: Project, typed: CommandLine)
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ('command = "tell.py now"', "no shell reads the command"),
-        ("on = []", "give a command or a webhook"),
-        ('webhook = "hooks.example/very-secret-path"', "write a URL like"),
+        ('command = "tell.py now"', "No shell reads the command"),
+        ("on = []", "Give a command or a webhook"),
+        ('webhook = "hooks.example/very-secret-path"', "Write a URL like"),
         ('command = ["x"]\non = ["never"]', "on"),
         ('command = ["x"]\nchannel = "ops"', "channel"),
     ],

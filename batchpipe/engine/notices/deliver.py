@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ TRIES = 3
 TRY_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 SHOWN_ERROR = 300
+LAST_BYTES = 4 * SHOWN_ERROR
 WHERE = "the setting notify"
 
 
@@ -56,29 +58,34 @@ def _command(context: Context, notify: Notify, body: bytes) -> None:
     """Run the command with the notice on its standard input. Raises NotDeliveredError."""
     words = [expand_variables(each, context.environment, WHERE) for each in notify.command]
     name = Path(notify.command[0]).name
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd=context.root,
-            env=dict(context.environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise NotDeliveredError(f"{name} cannot be run: {error.strerror}") from error
-    try:
-        _, said = process.communicate(body, timeout=TRY_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        _end(process)
-        raise NotDeliveredError(f"{name} took longer than {TRY_SECONDS:.0f} s") from error
-    except BaseException:
-        _end(process)
-        raise
-    if process.returncode:
-        last = said.decode("utf-8", "replace").strip()[-SHOWN_ERROR:]
-        raise NotDeliveredError(f"{name} ended with exit code {process.returncode}" + (f": {last}" if last else ""))
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+        # Files and no pipes: a process that the command leaves behind would hold a pipe open, and nobody waits for it.
+        given.write(body)
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=context.root,
+                env=dict(context.environment),
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NotDeliveredError(f"{name} cannot be run: {error.strerror}") from error
+        try:
+            code = process.wait(TRY_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            _end(process)
+            raise NotDeliveredError(f"{name} took longer than {TRY_SECONDS:.0f} s") from error
+        except BaseException:
+            _end(process)
+            raise
+        if code:
+            said.seek(max(said.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+            last = said.read().decode("utf-8", "replace").strip()[-SHOWN_ERROR:]
+            raise NotDeliveredError(f"{name} ended with exit code {code}" + (f": {last}" if last else ""))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -88,10 +95,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
-    for stream in (process.stdin, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
     process.wait()
 
 

@@ -125,7 +125,7 @@ def _sentence(told: Told, run: EndedRun) -> str:
     if run.status == "failed_rows":
         failed = told.rows.get("failed")
         return f"{told.pipeline} ended, and rows failed" + (f": {failed:,}" if failed else "")
-    return f"{told.pipeline} is done: {run.results:,} results"
+    return f"{told.pipeline} is done: {run.results:,} {'result' if run.results == 1 else 'results'}"
 
 
 def _of_batches(session: Session, told: Told, known: Sequence[Mapping[str, Any]]) -> Iterator[Notice]:
