@@ -136,7 +136,10 @@ class KnownProviders:
         near = difflib.get_close_matches(name.strip().lower(), self.by_name, 1, 0.6)
         known = ", ".join(sorted(self.by_name))
         hint = f"Did you mean `{near[0]}`?" if near else f"Known providers: {known}."
-        hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
+        if name == self.default:
+            hint += " It is the default provider: correct the setting `provider`, or the variable BATCHPIPE_PROVIDER."
+        else:
+            hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
         if PROVIDER_NAME.fullmatch(name):
             hint += f" To add a provider: [tool.batchpipe.providers.{name}] in pyproject.toml."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)

@@ -89,3 +89,10 @@ def test_a_space_around_a_part_names_no_model(tmp_path: Path, model: str) -> Non
 
 def test_the_built_in_prices_have_providers() -> None:
     assert {"anthropic", "google", "openai", "openrouter"} <= set(listed_providers())
+
+
+def test_a_default_provider_that_there_is_not_is_a_mistake_of_the_setting(tmp_path: Path) -> None:
+    known = known_providers(load_settings(tmp_path, environment={"BATCHPIPE_PROVIDER": "nope"}))
+    with pytest.raises(PipelineError, match="no provider `nope`") as caught:
+        known.of(known.split("claude-haiku-4-5")[0])
+    assert "BATCHPIPE_PROVIDER" in (caught.value.hint or "")
