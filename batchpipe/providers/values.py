@@ -309,7 +309,8 @@ class RefusedError(Exception):
     """A clear refusal in the provider's own words.
 
     `status` is the HTTP status; `kind` is what to do: "too_large", "invalid", "rate_limit", "queue_full",
-    "account" (credit, spend limit, permission, key), "storage_full", "not_found", "no_batch_endpoint".
+    "account" (credit, spend limit, permission, key), "storage_full", "not_found", "no_batch_endpoint", "foreign" (a
+    redirect, or a refusal that is not in the provider's words or about a whole file: no row is at fault).
     `retry_after_seconds` (an hour at most) is how long the provider asks to wait, `answered_at` (naive UTC) its clock
     at the reply; None where it said neither. `line`: of a realtime call that is refused for what it asks, the line that
     a results file has for it.

@@ -1,4 +1,4 @@
-"""Tests of lost creates where the provider keeps a label: one batch, whatever the clocks and the list do."""
+"""Tests of runs with providers that keep labels: creates whose reply is lost, and refusals that are somebody else's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
+from batchpipe.common.errors import ProviderError
 from batchpipe.engine.waits.accounts import Intent
 from batchpipe.providers.gemini import calls as gemini_calls
 from batchpipe.providers.openai import calls as openai_calls
@@ -114,3 +115,30 @@ def test_an_account_is_an_organization_and_a_workspace(mine: Named, theirs: Name
     """An organisation has several projects, and each of them a list of its own."""
     made = [Intent(base_url="u", organization=a, workspace=b, key_hash=c) for a, b, c in (mine, theirs)]
     assert made[0].is_account_of(made[1]) == made[1].is_account_of(made[0]) == same
+
+
+@pytest.mark.parametrize("fault", ["redirect", "status_html:400", "status:400"])
+def test_an_upload_that_is_refused_stops_the_run_and_fails_no_row(begun: Project, fault: str) -> None:
+    """Lines are looked at after the create: what refuses a whole file says nothing of a row."""
+    begun.faults({"calls": [{"call": "upload", "fault": fault, "times": 9999}]})
+    (found,) = begun.outcomes()
+    assert isinstance(found.error, ProviderError)
+    assert begun.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL") == [("new", 4)]
+    assert "between you and the provider" in str(found.error.hint)
+    begun.faults({})
+    (found,) = begun.outcomes()
+    assert (found.error, found.result.status, found.result.rows["accepted"]) == (None, "done", 4)
+
+
+@pytest.mark.parametrize("fault", ["redirect", "status_html:400"])
+def test_a_realtime_call_that_somebody_else_refuses_stops_the_run_and_fails_no_row(begun: Project, fault: str) -> None:
+    path = begun.root / "pipelines" / "demo.toml"
+    path.write_text(path.read_text(encoding="utf-8") + 'mode = "realtime"\n', encoding="utf-8")
+    begun.faults({"calls": [{"call": "message", "fault": fault, "times": 9999}]})
+    (found,) = begun.outcomes()
+    assert isinstance(found.error, ProviderError)
+    assert begun.sql("SELECT DISTINCT state FROM ledger.row_state") == [("new",)]
+    begun.faults({})
+    (found,) = begun.outcomes()
+    assert (found.error, found.result.status, found.result.rows["accepted"]) == (None, "done", 4)
+    assert begun.sql("SELECT count(*) FROM ledger.events WHERE kind = 'cost_booked'") == [(0,)]

@@ -294,7 +294,8 @@ def test_calls_that_failed_for_now(answer: bytes, call: str, tmp_path: Path) -> 
         (reply(400, error("invalid_request_error")), "invalid"),
         (reply(404, error("not_found_error")), "not_found"),
         (reply(404, b"<html>no</html>"), "not_found"),
-        (reply(307, b"", location="http://127.0.0.1:1/"), "invalid"),
+        (reply(307, b"", location="http://127.0.0.1:1/"), "foreign"),
+        (reply(400, b"<html>no</html>"), "foreign"),
         (reply(429, error("rate_limit_error", "x", error_code="enforced_spend_limit_reached")), "account"),
     ],
 )

@@ -56,6 +56,8 @@ def refusal(error: RefusedError, key_hash: str) -> ProviderError:
         "account": f"Correct the account or the key ({key_hash}), then run the same command again: nothing is lost.",
         "no_batch_endpoint": "This base URL has no batch endpoint: set another `base_url`.",
         "not_found": "Check `base_url` and the workspace of the key.",
+        "foreign": "Check `base_url`, and what stands between you and the provider, then run the same command again: "
+        "nothing is lost.",
     }
     hint = hints.get(error.kind, "Run the same command again; nothing is lost.")
     return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)

@@ -63,8 +63,15 @@ def upload_inputs(parts: RunParts, posts: Mapping[str, Post]) -> Uploaded:
         elif isinstance(answer, UnavailableError):
             failed[chunk_id] = not_made(answer)
         elif isinstance(answer, NotSentError | RefusedError):
-            failed[chunk_id] = answer
+            failed[chunk_id] = _of_file(answer)
     return Uploaded(inputs=inputs, failed=failed)
+
+
+def _of_file(error: NotSentError | RefusedError) -> NotSentError | RefusedError:
+    """Return an upload's error as one of its file: lines are looked at after the create, so that no row is at fault."""
+    if isinstance(error, RefusedError) and error.kind == "invalid":
+        return RefusedError(error.message, status=error.status, kind="foreign", answered_at=error.answered_at)
+    return error
 
 
 def not_made(error: UnavailableError) -> NotSentError | RefusedError:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import anthropic
 
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 429})
-_RETRYABLE = frozenset({408, 409, 429})
+# Time-outs, conflicts, limits, a full tier (498), and connections that a proxy says were closed too early (425, 499).
+_RETRYABLE = frozenset({408, 409, 425, 429, 498, 499})
 _MESSAGE_LENGTH = 500
 
 Redact = Callable[[str], str]
@@ -60,7 +61,7 @@ def _kind(error: anthropic.APIStatusError) -> str:
         return "account"
     if error.status_code == 429:
         return "queue_full" if re.search(model_data()["queue"]["messages"], message) else "rate_limit"
-    return "invalid"
+    return "invalid" if inner else "foreign"
 
 
 def refused(error: anthropic.APIStatusError, redact: Redact, *, kind: str | None = None) -> RefusedError:
@@ -137,7 +138,7 @@ def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError 
     if status in _RETRYABLE and _kind(error) != "account":
         return _unavailable(error, redact)
     if 300 <= status < 400:
-        return RefusedError(redact(_redirected(error)), status=status, kind="invalid")
+        return RefusedError(redact(_redirected(error)), status=status, kind="foreign")
     if 400 <= status < 500:
         return refused(error, redact)
     return _unavailable(error, redact)

@@ -29,7 +29,8 @@ CONNECT_SECONDS = 15.0
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 422, 429})
 # What the list of batches is answered with where there is none (RFC 9110: not found, not allowed, not implemented).
 NO_ENDPOINT = frozenset({404, 405, 501})
-_RETRYABLE = frozenset({408, 409, 429})
+# Time-outs, conflicts, limits, a full tier (498), and connections that a proxy says were closed too early (425, 499).
+_RETRYABLE = frozenset({408, 409, 425, 429, 498, 499})
 _MESSAGE_LENGTH = 500
 _SHOWN_BYTES = 400
 
@@ -248,7 +249,7 @@ class Client:
             place = header(response.headers, "location") or "another address"
             message = f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
             message = self.redact(message)
-            return UnknownOutcomeError(message) if role == "create" else self._refused(response, "invalid", message)
+            return UnknownOutcomeError(message) if role == "create" else self._refused(response, "foreign", message)
         if role == "create":
             return self._create_error(response, body)
         if role == "list" and status in NO_ENDPOINT:
@@ -289,7 +290,7 @@ class Client:
             return "account"
         if status == 404:
             return "not_found"
-        return body.kind if body is not None else "rate_limit" if status == 429 else "invalid"
+        return body.kind if body is not None else "rate_limit" if status == 429 else "foreign"
 
     def _body(self, response: httpx2.Response) -> ErrorBody | None:
         try:

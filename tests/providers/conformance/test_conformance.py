@@ -250,6 +250,16 @@ def test_damaged_lines_are_told_and_raise_nothing(desk: Desk) -> None:
         assert ("somebody-elses-row" in lines) == (fault == "foreign_line")
 
 
+def test_a_refusal_that_is_somebody_elses_blames_no_request(desk: Desk) -> None:
+    """A redirect, or the page of a proxy: of an upload, of a call that may be repeated, and of a realtime call."""
+    for fault in ("redirect", "status_html:400", "status_html:422"):
+        for call in ("message", "retrieve", *(("upload",) if desk.provider.limits.create == "label" else ())):
+            desk.faults({"call": call, "fault": fault, "times": 9})
+            with pytest.raises(RefusedError) as caught:
+                desk.submit() if call == "upload" else make(desk, call)
+            assert (caught.value.kind, caught.value.line) == ("foreign", None), (fault, call)
+
+
 def test_polls_that_fail_can_be_repeated(desk: Desk) -> None:
     batch_id = desk.submit().batch_id
     for fault in ("status:500", "status:429", "status:408", "reset", "html", "empty"):
