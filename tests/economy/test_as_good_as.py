@@ -59,6 +59,9 @@ def test_agreement_is_promised_without_gold_and_the_answers_are_used_by_later_ru
     words = run_eval(project, as_json=False, **ASKED).out
     assert f"This is agreement with {OPUS}, and not truth" in words
     assert "gold" not in words
+    claims = run_eval(project, as_json=False, **ASKED, recall=["label=bug:0.5"]).out
+    assert "gold" not in claims
+    assert "right" not in claims.partition("This is agreement")[0]
     keys = project.sql("SELECT sum(len((data->'$.keys')::VARCHAR[])) FROM ledger.events WHERE kind = 'rows_bought'")
     assert keys == [(110,)]
     # An evaluation is no truth: it leaves no trace in the history of evaluations.
@@ -89,7 +92,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_sent(labelled: Pr
         ({"as_good_as": OPUS}, "--as-good-as goes with --tune"),
         (ASKED | {"held_out": True}, "--held-out is about gold"),
         (ASKED | {"labels": 5}, "at least 20 rows"),
-        (ASKED | {"as_good_as": "nobody:x"}, "nobody"),
+        (ASKED | {"as_good_as": "nobody:x"}, "^the model nobody:x: "),
+        (ASKED | {"as_good_as": "local"}, "trains itself"),
+        ({"model": ["local"]}, "trains itself"),
     ):
         with pytest.raises((UsageError, PipelineError), match=words):
             run_eval(project, **options)

@@ -278,7 +278,7 @@ def tuned_text(found: Tuned, call: Call) -> str:
     held = tuning.measured
     rows = "rows that did not choose it" if tuning.held_out else "rows" if found.top else "gold rows"
     right = f"agree with {found.top}" if found.top else "right"
-    expected = f"On the {count(held.accuracy.n)} {rows}: {interval(held.accuracy)} {right}, {_costs(held)}"
+    expected = f"On the {count(held.accuracy.n)} {rows}: {interval(held.accuracy)} {right}, {_costs(held, found.top)}"
     where = "on the other half" if tuning.held_out else "on all rows" if found.top else "on all gold rows"
     lines = [*_singles(found), ["ladder", interval(held.accuracy), *_prices(held)]]
     header = (
@@ -294,7 +294,7 @@ def tuned_text(found: Tuned, call: Call) -> str:
     parts = [
         f"{title}\n{expected}",
         table(header, lines, terminal=call.terminal, right=(2, 3)),
-        *_claims(tuning, call),
+        *_claims(found, call),
         tuning.guarantee,
         *([person_text(found.person, tuning, len(found.names))] if found.person is not None else []),
         *_left_out(found),
@@ -321,8 +321,9 @@ def _target(tuning: Tuning) -> str:
     return " and ".join(parts)
 
 
-def _claims(tuning: Tuning, call: Call) -> list[str]:
+def _claims(found: Tuned, call: Call) -> list[str]:
     """Return the table of what is promised, where it is about values; nothing for the accuracy alone."""
+    tuning, words = found.tuning, ("of them agreeing", "rows") if found.top else ("of them right", "gold rows")
     if not any(each.claim.field for each in tuning.claims):
         return []
     lines = [
@@ -336,7 +337,7 @@ def _claims(tuning: Tuning, call: Call) -> list[str]:
         ]
         for each in tuning.claims
     ]
-    header = ("promise", "target", "rows that count", "of them right", "at least", "gold rows missing")
+    header = ("promise", "target", "rows that count", words[0], "at least", f"{words[1]} missing")
     return [table(header, lines, terminal=call.terminal, right=(1, 2, 4, 5))]
 
 
@@ -380,9 +381,9 @@ def _prices(measured: LadderResult) -> list[object]:
     return [money(measured.usd_per_1000), money(correct) if correct is not None else None]
 
 
-def _costs(measured: LadderResult) -> str:
+def _costs(measured: LadderResult, top: str | None) -> str:
     correct = measured.usd_per_1000_correct
-    right = f", {money(correct)} per 1,000 right ones" if correct is not None else ""
+    right = f", {money(correct)} per 1,000 {'agreeing' if top else 'right'} ones" if correct is not None else ""
     return f"{money(measured.usd_per_1000)} per 1,000 rows{right}"
 
 

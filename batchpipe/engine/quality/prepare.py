@@ -150,14 +150,21 @@ def _side(
     others = [each for each in asked if context.providers.split(each) not in listed]
     room = rungs[0].members[0].max_tokens
     models = [*rungs, *_members(context, rungs, wanted), *(Rung(model=each, max_tokens=room) for each in others)]
-    contenders = []
+    ladder, contenders = resolved(file), []
     for number, rung in enumerate(models, start=1):
         alone = rung.model_copy(update={"accept": None, "when": None})
         pipeline = file.pipeline.model_copy(update={"models": (alone,)})
-        own = _named(wanted.kind, resolved(file.model_copy(update={"pipeline": pipeline})))
+        try:
+            own = _named(wanted.kind, resolved(file.model_copy(update={"pipeline": pipeline})))
+        except PipelineError as error:
+            if rung.model not in others:
+                raise
+            # The command line named it: the file, which is right, has no place for what is wrong with it.
+            wrong = [replace(each, where=f"the model {rung.model}") for each in error.problems]
+            raise PipelineError.from_problems(wrong) from error
         model = rung.name if rung.votes else context.providers.full_name(own.rungs[0])
         contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
-    return EvaluatedPrompt(label=label, ladder=resolved(file), contenders=tuple(contenders))
+    return EvaluatedPrompt(label=label, ladder=ladder, contenders=tuple(contenders))
 
 
 def _members(context: Context, rungs: Sequence[Rung], wanted: Wanted) -> list[Rung]:
