@@ -22,7 +22,9 @@ from batchpipe.evaluation.library import numpy, scipy_stats
 
 LEVEL = 0.95
 NORMAL_QUANTILE = 1.959963984540054
-ROWS_OF_MEAN_WEIGHT = 4
+# What is known of weights before a row contradicts the model: so many usual rows, and degrees of freedom.
+USUAL_ROWS = 1
+FIRST_FREEDOM = 4
 EQUAL = 1e-9
 
 
@@ -125,11 +127,11 @@ def _share(rows: Seen, value: str | None, by: Any) -> Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfRows:
-    """What is known of the weight of a row that was not seen: its mean, and the mean of its square.
+    """What is known of the weights of rows: their mean, and the mean of their squares.
 
-    `usual` is that of a row of any kind, `against` that of a row whose true value is not the model's answer. It is
-    taken from the reviewed rows of all values, with `ROWS_OF_MEAN_WEIGHT` usual rows beside them: one value has few.
-    `contradicted` rows were seen against the model, and `equal` says that all rows have one weight.
+    `usual` is that of rows of any kind, `against` that of rows whose true value is not the model's answer. It is taken
+    from the reviewed rows of all values, with `USUAL_ROWS` beside them: one value has few. `contradicted` rows were
+    seen against the model, and `equal` says that all rows have one weight.
     """
 
     usual: tuple[float, float]
@@ -146,8 +148,7 @@ class HalfRows:
         sums = float(weights[against].sum()), float((weights[against] ** 2).sum())
         number = int(against.sum())
         mean, square = (
-            (total + ROWS_OF_MEAN_WEIGHT * each) / (number + ROWS_OF_MEAN_WEIGHT)
-            for total, each in zip(sums, usual, strict=True)
+            (total + USUAL_ROWS * each) / (number + USUAL_ROWS) for total, each in zip(sums, usual, strict=True)
         )
         equal = float(weights.max() - weights.min()) < EQUAL
         return HalfRows(usual=usual, against=(mean, square), contradicted=number, equal=equal)
@@ -186,22 +187,25 @@ def beta_of(truth: Any, weights: Any, halves: HalfRows, *, with_value: bool) -> 
     With equal weights it is that of Jeffreys: half a true and half a wrong row are added to those that were seen. Else
     the half rows have the weights that such rows have (compare Fay and Feuer, Stat. Med. 16, 1997, who add one row of
     the largest weight), and the distribution has the mean p of the weighted rows, and their variance, sum w^2 (y - p)^2
-    / (sum w)^2 (Hajek, 1971): it is worth n = p (1 - p) / variance rows of equal weight. As the variance is itself
-    estimated, n is multiplied by (z / t)^2 (Korn and Graubard, Surv. Methodol. 24, 1998). The degrees of freedom of t
-    are those of the rows' number by Kish (Survey Sampling, 1965), (sum w)^2 / sum w^2 - 1, or the number of rows that
-    the weights of the half rows are taken from, whichever is smaller.
+    / (sum w)^2 (Hajek, 1971): it is worth n = p (1 - p) / variance rows of equal weight. The squares of rows against
+    the model are those that their sum would have in the whole sample: few rows may all be light ones by chance. As the
+    variance is estimated, n is multiplied by (z / t)^2 (Korn and Graubard, Surv. Methodol. 24, 1998). The degrees of
+    freedom of t are those of the rows' number by Kish (Survey Sampling, 1965), (sum w)^2 / sum w^2 - 1, or the number
+    of rows against the model and `FIRST_FREEDOM`, whichever is smaller.
     """
-    true, wrong = (halves.usual, halves.against) if with_value else (halves.against, halves.usual)
-    total = float(weights.sum()) + (true[0] + wrong[0]) / 2
-    mean = (float((weights * truth).sum()) + true[0] / 2) / total
-    squares_true = float((weights**2 * truth).sum()) + true[1] / 2
-    squares_wrong = float((weights**2 * ~truth).sum()) + wrong[1] / 2
-    n = mean * (1 - mean) * total**2 / (squares_true * (1 - mean) ** 2 + squares_wrong * mean**2)
+    right, against = halves.usual, halves.against
+    agree = truth if with_value else ~truth
+    agreeing, contradicting = float(weights[agree].sum()), float(weights[~agree].sum())
+    total = agreeing + contradicting + (right[0] + against[0]) / 2
+    mean = (agreeing + right[0] / 2) / total
+    squares = float((weights[agree] ** 2).sum()) + right[1] / 2
+    squares_against = (contradicting + against[0] / 2) * against[1] / against[0]
+    n = mean * (1 - mean) * total**2 / (squares * (1 - mean) ** 2 + squares_against * mean**2)
     if not halves.equal:
         kish = float(weights.sum()) ** 2 / float((weights**2).sum())
-        freedom = max(min(kish - 1, halves.contradicted + ROWS_OF_MEAN_WEIGHT), 1)
+        freedom = max(min(kish - 1, halves.contradicted + FIRST_FREEDOM), 1)
         n *= (NORMAL_QUANTILE / float(scipy_stats().t.ppf((1 + LEVEL) / 2, freedom))) ** 2
-    return mean * n, (1 - mean) * n
+    return (mean * n, (1 - mean) * n) if with_value else ((1 - mean) * n, mean * n)
 
 
 def quantiles(true: float, wrong: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from batchpipe.common import modes
 from batchpipe.common.errors import UsageError
+from batchpipe.pipeline.sending import LOCAL
 from batchpipe.pipeline.value_types import NAME_PATTERN
 from batchpipe.scaffold.layout import TomlBlock, document
 
@@ -101,7 +102,7 @@ def task_of(
         prompt=prompt,
         system=system,
         fields={field: field_table(field, spec) for field, spec in fields.items()},
-        models=[{"max_tokens": max_tokens, **({"model": each} if isinstance(each, str) else each)} for each in rungs],
+        models=[_rung({"model": each} if isinstance(each, str) else each, max_tokens) for each in rungs],
         checks=dict(checks or {}),
     )
 
@@ -147,3 +148,8 @@ def write_file(task: LabelTask, folder: Path, rows: Path) -> Path:
         file.write(task.written(rows))
     modes.replace(part, path)
     return path
+
+
+def _rung(given: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    """Return the rung with `max_tokens` where it has none; the local model, which writes nothing, takes none."""
+    return dict(given) if given.get("model") == LOCAL else {"max_tokens": max_tokens, **given}

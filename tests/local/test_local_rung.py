@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from local_project import PIPELINE, WITHOUT, LocalProject
@@ -56,6 +57,8 @@ def test_all_that_follows(tmp_path: Path) -> None:
     project.write(PIPELINE)
     for name in ("status", "results", "report", "show"):
         assert "local:v1" in project.command(name, "triage", *(["301"] if name == "show" else [])).stdout, name
+    local_row = project.query("SELECT min(id) FROM triage WHERE _rung = 0")[0][0]
+    assert re.search(r"^  _cost_usd +0$", project.command("show", "triage", str(local_row)).stdout, re.MULTILINE)
 
 
 def test_a_panel_above_it_is_asked_of_each_member_once(tmp_path: Path) -> None:
