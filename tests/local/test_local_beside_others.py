@@ -58,20 +58,26 @@ def test_label_takes_a_local_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert local + sent == 190
 
 
+def write_input(project: LocalProject, numbers: range) -> None:
+    """Make the messages of `numbers` the input, with the answers of both pipelines' models."""
+    project.rows(numbers)
+    path = project.root / "answers.jsonl"
+    urgent = [
+        {"match": f"Urgent? {body_of(number)[0]} [", "output": {"urgent": body_of(number)[1] == "bug"}}
+        for number in numbers
+    ]
+    known = path.read_text(encoding="utf-8")
+    path.write_text("".join(json.dumps(each) + "\n" for each in urgent) + known, encoding="utf-8")
+
+
 def test_a_chain_of_two_local_rungs_answers_what_its_plan_says(tmp_path: Path) -> None:
     project = LocalProject(tmp_path)
     (tmp_path / "pipelines/second.toml").write_text(DOWNSTREAM, encoding="utf-8")
-    for numbers in (range(130), range(130, 170)):
-        project.rows(numbers)
-        urgent = [
-            {"match": f"Urgent? {body_of(number)[0]} [", "output": {"urgent": body_of(number)[1] == "bug"}}
-            for number in numbers
-        ]
-        path = tmp_path / "answers.jsonl"
-        known = path.read_text(encoding="utf-8")
-        path.write_text("".join(json.dumps(each) + "\n" for each in urgent) + known, encoding="utf-8")
-        planned = project.json("plan", "triage", "second")
-        ran = project.json("run", "second", "--with-upstream", "--yes")
+    write_input(project, range(130))
+    project.command("run", "second", "--with-upstream", "--yes")
+    write_input(project, range(130, 170))
+    planned = project.json("plan", "triage", "second")
+    ran = project.json("run", "second", "--with-upstream", "--yes")
     first, second = ran
     assert planned[0]["requests"] == first["submitted"] == 40 - first["local"]["answered"]
     assert second["submitted"] == 40 - second["local"]["answered"]
