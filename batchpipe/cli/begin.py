@@ -54,13 +54,11 @@ def new(
     ] = False,
     panel: Annotated[
         list[str] | None,
-        typer.Option(
-            "--panel", metavar="MODEL", help="One of the models that vote on the label; for each of them once."
-        ),
+        typer.Option("--panel", metavar="MODEL", help="A model that votes on the label. Give it once for each model."),
     ] = None,
     samples: Annotated[
         int,
-        typer.Option("--samples", min=1, metavar="N", help="Ask one model so often; its answers vote on the label."),
+        typer.Option("--samples", min=1, metavar="N", help="Ask one model N times; its answers vote on the label."),
     ] = 1,
     as_json: Json = False,
 ) -> Task:

@@ -58,9 +58,7 @@ def status(
     withdraw: Withdraw = None,
     notify: Annotated[
         bool,
-        typer.Option(
-            "--notify", help="Tell whoever the setting names of stuck batches, and of ends nobody was told of."
-        ),
+        typer.Option("--notify", help="Send the notices about ended runs and stuck batches that were not sent yet."),
     ] = False,
     as_json: Json = False,
 ) -> Task:
@@ -265,7 +263,7 @@ def review(
         str | None, typer.Option("--export", metavar="FILE", help="Write the rows to a .csv file for a spreadsheet.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--import", metavar="FILE", help="Read the reviews from such a file.")
+        str | None, typer.Option("--import", metavar="FILE", help="Read the reviews from a file that --export wrote.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Take rows that were reviewed before, too.")] = False,
     report: Annotated[

@@ -59,7 +59,7 @@ WithUpstream: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--with-upstream",
-        help="Take the pipelines too whose tables these ones read. Other options hold for the named ones only.",
+        help="Take also the pipelines whose tables these ones read. Other options hold for the named ones only.",
     ),
 ]
 Params: TypeAlias = Annotated[
@@ -108,7 +108,9 @@ MaxUsd: TypeAlias = Annotated[
 By: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--by", metavar="TIME", help="Ask in realtime what batches do not bring by then: 07:00, or ISO with an offset."
+        "--by",
+        metavar="TIME",
+        help="Ask in realtime what batches do not answer by this time: 07:00, or ISO with an offset.",
     ),
 ]
 Realtime: TypeAlias = Annotated[
@@ -149,7 +151,7 @@ Shares: TypeAlias = Annotated[
     ),
 ]
 SharesBy: TypeAlias = Annotated[
-    str | None, typer.Option("--by", metavar="COLUMN", help="With --shares: for each value of this column apart.")
+    str | None, typer.Option("--by", metavar="COLUMN", help="With --shares: separately for each value of this column.")
 ]
 AsGoodAs: TypeAlias = Annotated[
     str | None,
