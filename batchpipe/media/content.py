@@ -40,13 +40,18 @@ def content_name(column: str) -> str:
     return column + SUFFIX
 
 
+def bare_lines(lines: str) -> str:
+    """Return lines of the snapshot as the ledger has them: without sizes."""
+    return "\n".join(each.partition("\t")[0] for each in lines.split("\n"))
+
+
 def read_line(line: str) -> Content:
-    """Return the content that a line of the snapshot says."""
+    """Return the content that a line of the snapshot says, or of the ledger, which has no sizes."""
     if line.startswith(WRONG):
         return Content(problem=line[len(WRONG) :])
     if line.startswith(URL):
         return Content(address=line[len(URL) :])
     known, _, sizes = line.partition("\t")
     kind, _, sha256 = known.partition(" ")
-    count, width, height, pages = map(int, sizes.split(" "))
+    count, width, height, pages = map(int, (sizes or "0 0 0 0").split(" "))
     return Content(type=kind, sha256=sha256, bytes=count, width=width, height=height, pages=pages)

@@ -192,3 +192,16 @@ def test_try_leaves_out_rows_that_cannot_be_sent_and_says_why_of_one_that_is_nam
     assert (named.code, "photos/2.png: it is empty\n  A run leaves this row out" in named.talk) == (2, True)
     project.rows([{"id": 1, "photo": "HTTPS://example.com/a.png", "note": "x"}])
     assert project.plan().requests == 1
+
+
+def test_a_diff_of_prompts_knows_files(project: Project, typed: CommandLine) -> None:
+    project.pipeline(FILES)
+    pictures(project, 2)
+    project.run()
+    project.pipeline(FILES.replace("What is on it?", "What is it?"))
+    diff = typed("plan", "demo", "--diff")
+    assert diff.code == 0, diff.talk
+    assert "cannot be rendered" not in diff.out
+    shown = [line.strip() for line in diff.out.splitlines() if "[image" in line]
+    removed, added = (next(line for line in shown if line.startswith(f"{sign}What is")) for sign in "-+")
+    assert removed.lstrip("-").replace("on it?", "it?") == added.lstrip("+")

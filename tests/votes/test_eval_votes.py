@@ -46,6 +46,16 @@ def call(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return CommandLine(monkeypatch=monkeypatch, capsys=capsys)
 
 
+def test_conditions_that_read_votes_do_not_keep_an_evaluation_from_its_members(desk: Desk, call: CommandLine) -> None:
+    checked = HEAD + '[output.checks]\nseen = "len(_votes) = 3"\n' + PANEL + GOLD
+    desk.pipeline(checked + '[review]\nwhere = "_agreement < 0.7"\n')
+    desk.rows([{**each, "body": f"clear {each['id']}"} for each in numbered(4)])
+    (desk.root / "gold.csv").write_text("id,truth\n1,bug\n2,bug\n3,bug\n4,bug\n", encoding="utf-8")
+    found: dict[str, Any] = call("eval", "demo", "--models", "all", "--json").value
+    right = [(each["n"], each["fields"]["label"]["accuracy"]) for each in found["models"]]
+    assert right == [(4, 1.0)] * 4
+
+
 def test_the_agreement_is_tuned_and_each_member_has_its_own_cost(desk: Desk, call: CommandLine) -> None:
     desk.pipeline(HEAD + PANEL + TOP + GOLD)
     assert call("eval", "demo").code == 0

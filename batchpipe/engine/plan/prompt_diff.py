@@ -34,6 +34,7 @@ from batchpipe.engine.resolved.versions import (
 from batchpipe.engine.source.row_values import row_values
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.engine.source.source import Inputs
+from batchpipe.media.content import SUFFIX, bare_lines
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers.known import KnownProviders
 from batchpipe.sql.connection import Connection
@@ -269,7 +270,7 @@ def _row(
             columns = [input_column(*each) for each in zip(found["columns"], found["types"], strict=True)]
             sent = typed_values(connection, columns, found["input_values"], before.resolved.version.recipe)
         then = present[before.resolved.version.recipe][found["position"]]
-        earlier = _rendered(before.resolved, {**then, **sent}, None, said)
+        earlier = _rendered(before.resolved, {**then, **sent, **_same_files(then, sent)}, None, said)
     return SampledRow(
         key=found["key"],
         reason=found["reason"],
@@ -277,6 +278,15 @@ def _row(
         before=earlier,
         after=_rendered(resolved, present[resolved.version.recipe][found["position"]], feedback, said),
     )
+
+
+def _same_files(present: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known today of the contents of files that were sent, where they are the same: with their sizes."""
+    return {
+        name: present[name]
+        for name, lines in sent.items()
+        if name.endswith(SUFFIX) and isinstance(present.get(name), str) and bare_lines(present[name]) == lines
+    }
 
 
 def _rendered(

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
+from batchpipe.engine.answers.validation import ALONE, fill_answers, validate_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import (
     Gold,
@@ -25,7 +25,7 @@ from batchpipe.engine.quality.local_line import local_answers
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hashes_sql, texts_sql
-from batchpipe.engine.votes.parts import fill_known_votes, known_votes
+from batchpipe.engine.votes.parts import EVERY, fill_known_votes, known_votes
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, sql, type_sql
@@ -259,7 +259,9 @@ class Evaluation:
                 session.execute(query("evaluated_costs"))
         rules = side.ladder.answer_rules
         validate_documents(self.work, rules, Sql("work.answers"))
-        validate_answers(self.work, rules, Sql("work.to_validate"), votes=known_votes(own))
+        # A model that the ladder does not ask alone is measured without the checks that read votes.
+        members = ALONE if contender.on_ladder else EVERY
+        validate_answers(self.work, rules, Sql("work.to_validate"), votes=known_votes(own), members=members)
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:

@@ -76,11 +76,12 @@ def bind_conditions(
 ) -> Conditions:
     """Return every condition of `file`, and add what is wrong with them to `problems`."""
     pipeline = file.pipeline
+    votes = any(each.votes for each in pipeline.models)
     binder = _Binder(
         file=file,
         connection=connection,
-        field_types={each.name: each.type for each in columns}
-        | (VOTE_COLUMNS if any(each.votes for each in pipeline.models) else {}),
+        # A model that an evaluation asks alone has no vote, and checks that read votes are left out.
+        field_types={each.name: each.type for each in columns} | (VOTE_COLUMNS if votes or file.evaluates else {}),
         column_types={each.name: each.type for each in input_columns},
         problems=problems,
     )
@@ -89,12 +90,17 @@ def bind_conditions(
     return Conditions(
         accepts=tuple(binder.condition(rung.accept, f"[[models]] {number} accept") for number, rung in rungs),
         whens=tuple(binder.condition(rung.when, f"[[models]] {number} when", outputs=False) for number, rung in rungs),
-        checks={name: parsed for name, parsed in checks.items() if parsed is not None},
+        checks={
+            name: parsed
+            for name, parsed in checks.items()
+            if parsed is not None and (votes or not parsed.outputs & set(VOTE_COLUMNS))
+        },
         rerun={
             word: rule if isinstance(rule, bool) else binder.condition(rule, f"[rerun] {word}") or True
             for word, rule in pipeline.rerun
         },
-        review=binder.condition(pipeline.review.where, "[review] where"),
+        # Nobody reviews the rows of an evaluation, whose models need not vote as the ladder does.
+        review=binder.condition(None if file.evaluates else pipeline.review.where, "[review] where"),
     )
 
 

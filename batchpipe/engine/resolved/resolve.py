@@ -26,7 +26,7 @@ from batchpipe.engine.resolved.local_rung import ResolvedLocalRung, local_rung_r
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of, vote_warnings
 from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.resolved.rungs import Ladder, ladder_of, schema_problems_of, sent_by
-from batchpipe.engine.source.contents import with_contents
+from batchpipe.engine.source.contents import bare_columns, with_contents
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.media.content import content_name
@@ -235,7 +235,7 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders, *, an
     problems.extend(missing_packages(file) if answers else ())
     ladder = findings.attempt(lambda: ladder_of(file, providers))
     shape = findings.attempt(lambda: _shape(file, source))
-    input_columns = findings.attempt(source.columns)
+    input_columns = findings.attempt(lambda: bare_columns(source.columns()))
     if shape is not None:
         problems.extend(schema_problems_of(file, ladder, shape.full))
         problems.extend(child_table_problems(file, shape.columns))

@@ -22,6 +22,7 @@ from batchpipe.engine.resolved.prompt_text import VersionText, text_of_recorded
 from batchpipe.engine.resolved.resolve import PromptVersion, Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, input_column
 from batchpipe.engine.source.source import Inputs
+from batchpipe.media.content import SUFFIX
 from batchpipe.pipeline.load import parse
 from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun
 from batchpipe.providers.known import KnownProviders
@@ -203,7 +204,9 @@ class _VersionInputs:
         self._inputs = inputs
         self._tables = tables
         taken = {*pipeline.prompt.vars, *pipeline.prompt.queries}
-        self._past = tuple(input_column(name, type) for name, type in past.items() if name not in taken)
+        # What was known of the contents of a file is no column of the input.
+        own = {name: type for name, type in past.items() if name not in taken and not name.endswith(SUFFIX)}
+        self._past = tuple(input_column(name, type) for name, type in own.items())
 
     def columns(self) -> tuple[InputColumn, ...]:
         """Return the present columns and those that left the input."""

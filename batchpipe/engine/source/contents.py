@@ -170,6 +170,11 @@ def content_columns(columns: Sequence[InputColumn]) -> list[ContentColumn]:
     return [each for each in columns if isinstance(each, ContentColumn)]
 
 
+def bare_columns(columns: Sequence[InputColumn]) -> tuple[InputColumn, ...]:
+    """Return the columns of the input among those of a snapshot: without their contents."""
+    return tuple(each for each in columns if not isinstance(each, ContentColumn))
+
+
 def joint_columns(columns: Sequence[InputColumn], read: Iterable[Sequence[InputColumn]]) -> tuple[InputColumn, ...]:
     """Return the columns of a snapshot that several pipelines over the same `columns` read, each as it is in `read`."""
     everyone = [{each.name: each for each in found} for found in read]
