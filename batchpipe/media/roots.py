@@ -15,7 +15,7 @@ from typing import NamedTuple
 MOST_BYTES = 100_000_000
 
 
-class Seen(NamedTuple):
+class FileStat(NamedTuple):
     """A file as `stat` shows it. `problem` is why it may not be sent; then the other values mean nothing."""
 
     real: str = ""
@@ -49,16 +49,18 @@ class Roots:
         self._real = tuple(os.path.realpath(each) for each in self.allowed)
         self._refused = frozenset(os.path.realpath(each) for each in self.forbidden)
 
-    def look(self, path: str) -> Seen:
+    def look(self, path: str) -> FileStat:
         """Look at the file that a row calls `path`; it is not opened."""
         folder, name = os.path.split(path)
         if not name or name.startswith(".") or "\0" in path:
-            return Seen(problem="a file that begins with a dot is never sent" if name.startswith(".") else "no file")
+            return FileStat(
+                problem="a file that begins with a dot is never sent" if name.startswith(".") else "no file"
+            )
         known = self._folders.get(folder)
         if known is None:
             known = self._folders[folder] = self._folder(folder)
         if known.problem is not None:
-            return Seen(problem=known.problem)
+            return FileStat(problem=known.problem)
         real = known.real + os.sep + name
         try:
             found = os.lstat(real)
@@ -66,17 +68,17 @@ class Roots:
                 real = os.path.realpath(real)
                 problem = self._outside(real)
                 if problem is not None:
-                    return Seen(problem=problem)
+                    return FileStat(problem=problem)
                 found = os.lstat(real)
         except (OSError, ValueError):
-            return Seen(problem="there is no such file")
+            return FileStat(problem="there is no such file")
         if not stat.S_ISREG(found.st_mode):
-            return Seen(problem="it is no file")
+            return FileStat(problem="it is no file")
         if real in self._refused:
-            return Seen(problem="the database is never sent")
+            return FileStat(problem="the database is never sent")
         if found.st_size > MOST_BYTES:
-            return Seen(problem=f"it has {found.st_size:,} bytes, and {MOST_BYTES:,} is the most")
-        return Seen(real, found.st_size, found.st_mtime_ns)
+            return FileStat(problem=f"it has {found.st_size:,} bytes, and {MOST_BYTES:,} is the most")
+        return FileStat(real, found.st_size, found.st_mtime_ns)
 
     def _folder(self, folder: str) -> _Folder:
         try:
