@@ -175,6 +175,28 @@ def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: G
     assert gated.project.sql("SELECT provider, count(*) FROM ledger.results GROUP BY ALL") == [("aiprime", 4)]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "model", "path", "hint"),
+    [
+        ("anthropic", "claude-haiku-4-5", "/v1", "take /v1 off its base_url"),
+        ("gemini", "gemini-3.8-flash", "/v1beta", "take /v1beta off its base_url"),
+        ("openai", "gpt-6-luna", "/api", "end its base_url in /v1"),
+    ],
+)
+def test_an_address_with_the_version_twice_or_not_at_all_is_named(
+    gated: Gated, protocol: str, model: str, path: str, hint: str
+) -> None:
+    url = gated.project.emulator.base_url
+    gated.call.monkeypatch.setenv("BATCHPIPE_TRUST", f"GATE_KEY@{url}")
+    gated.call.monkeypatch.setenv("GATE_KEY", "test-key")
+    table = f'[providers.other]\nprotocol = "{protocol}"\nbase_url = "{url}{path}"\nkey = "${{GATE_KEY}}"\n'
+    (gated.project.root / "batchpipe.toml").write_text(table, encoding="utf-8")
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", f"other:{model}"))
+    gate = gated.call("run", "demo")
+    assert gate.code == 6, gate.talk
+    assert hint in gate.out
+
+
 @pytest.mark.parametrize("protocol", ["anthropic", "openai", "gemini"])
 def test_a_page_in_the_place_of_the_list_means_that_there_are_no_batches(gated: Gated, protocol: str) -> None:
     """It is believed where it comes again and again, and where no batch was ever taken; nothing is sent before."""
