@@ -45,7 +45,7 @@ def with_votes_ahead(
 
     `planned_by` made the plan of `resolved`, of which `work.voted` is left. `asked` are the orders that were asked for
     on the way to it. `folder` gets the copy of the database. A pilot that holds rows back holds these back too.
-    Reads the database file, `work.voted`.
+    Reads the database file, `work.voted`. Writes `work.went_up`, in a working database of its own.
     """
     if plan.held is not None or not votes_went_up(planned_by.work, resolved):
         return plan
