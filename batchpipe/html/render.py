@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +14,7 @@ from markupsafe import Markup
 from batchpipe import __version__
 from batchpipe.charts.chart import Chart, style_sheet, swatches
 from batchpipe.commands.printing.text import safe
+from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 from batchpipe.html.blocks import Section
 
@@ -83,14 +82,10 @@ def report_path(path: Path, given: str, option: str = "--html") -> Path:
 
 def write_report(path: Path, text: str) -> None:
     """Write a report whole, or leave what is there. Raises UsageError where the file cannot be written."""
-    target = path.resolve()
-    beside = target.with_name(f".{target.stem[:100]}-{os.getpid()}.html")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
+        with written_whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         what = f"the page cannot be written: {error.strerror}"
         hint = "See that the folder can be written and has room, or name another file."
         raise UsageError(what, where=str(path), hint=hint) from error

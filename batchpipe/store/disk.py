@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ _DISK_ERRORS = {
 }  # fmt: skip
 # The errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_INNER = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
 _FULL = re.compile("No space left|File too large|Disk quota")
 # The hint of the first pattern that is found in the message of DuckDB or of the system.
 _HINTS = (
@@ -52,6 +54,13 @@ def is_of_storage(error: duckdb.Error) -> bool:
     return isinstance(error, duckdb.IOException) or _STORAGE_MESSAGE.search(str(error)) is not None
 
 
+def plain_message(error: duckdb.Error) -> str:
+    """Return the first line of DuckDB's message; where it holds another error as JSON, the message of that one."""
+    text = str(error)
+    inner = _INNER.search(text)
+    return (str(json.loads(inner[1])) if inner else text).split("\n", 1)[0]
+
+
 def disk_is_full(error: duckdb.Error) -> bool:
     """Return whether `error` says that nothing more can be written."""
     return _FULL.search(str(error)) is not None
@@ -59,7 +68,7 @@ def disk_is_full(error: duckdb.Error) -> bool:
 
 def storage_error(error: duckdb.Error, path: Path) -> DatabaseError:
     """Return DuckDB's error about the file at `path` as DatabaseError, with the step that fixes it."""
-    message = str(error).split("\n", 1)[0]
+    message = plain_message(error)
     hint = next((hint for pattern, hint in _HINTS if pattern.search(str(error))), _OTHER_HINT)
     return DatabaseError(message, where=str(path), hint=hint)
 

@@ -34,6 +34,7 @@ th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.8rem 0.4rem 0;
 img { max-width: 100%; }
 @media (max-width: 50rem) { .frame { grid-template-columns: minmax(0, 1fr); gap: 2rem; } nav { order: 1; } }
 """
+FOR_PROGRAMS = ("llms.txt", "SKILL.md")
 LINK = re.compile(r'(href=")((?!https?:|#)[^"#]+)\.md(#[^"]*)?"')
 COMMENT = re.compile(r"^<!-- .*? -->\n", re.MULTILINE)
 
@@ -43,18 +44,30 @@ def write_site(folder: Path) -> list[Path]:
 
     Programs read the Markdown, by the list in `llms.txt`.
 
-    Raises UsageError where `folder` holds files that are none of ours.
+    Raises UsageError where `folder` holds files that are none of ours, and where they cannot be written.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "llms.txt").is_file():
         hint = "Name a folder that does not exist yet: batchpipe docs --html DIR"
         raise UsageError(f"{folder} holds other files", where="--html", hint=hint)
+    try:
+        return _written(folder)
+    except OSError as error:
+        what = f"the pages cannot be written: {error.strerror}"
+        hint = "See that the folder can be written and has room, then give the same command again."
+        raise UsageError(what, where=str(folder), hint=hint) from error
+
+
+def _written(folder: Path) -> list[Path]:
+    """Write the pages. The file that says whose the folder is comes first, so that what broke off is written again."""
+    own = [
+        _write(folder / each, FOLDER.joinpath(each).read_text(encoding="utf-8")) for each in ("llms.txt", "SKILL.md")
+    ]
     pages = read_pages()
     written = [_write(folder / "index.html", _page_html(pages[0], "", "start/"))]
     for page in pages:
         written.append(_write(folder / f"{page.topic}.html", _page_html(page, "../", "")))
         written.append(_write(folder / f"{page.topic}.md", page.text))
-    for name in ("llms.txt", "SKILL.md"):
-        written.append(_write(folder / name, FOLDER.joinpath(name).read_text(encoding="utf-8")))
+    written += own
     for picture in FOLDER.joinpath("pictures").iterdir():
         written.append(_write(folder / "pictures" / picture.name, picture.read_text(encoding="utf-8")))
     return written

@@ -17,6 +17,7 @@ from batchpipe.commands.eval.report import interval
 from batchpipe.commands.eval.to_paste import rungs_toml
 from batchpipe.commands.eval.value_claims import has_values, ladder_accepts, promised_values
 from batchpipe.commands.printing.text import count, money, table
+from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
@@ -363,7 +364,9 @@ def write_plot(found: Tuned, path: Path) -> None:
     Raises UsageError where the file cannot be written.
     """
     try:
-        path.write_text(tuning_curve(found.tuning, found.names, found.file.pipeline.name).file, encoding="utf-8")
+        with written_whole(path) as beside:
+            curve = tuning_curve(found.tuning, found.names, found.file.pipeline.name)
+            beside.write_text(curve.file, encoding="utf-8")
     except OSError as error:
         what = f"the picture cannot be written: {error.strerror}"
         raise UsageError(what, where=str(path), hint="Choose another file: --plot out.svg") from error

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,12 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, shortened, table
 from batchpipe.commands.results.rows import TAKEN, Filters, TakenRows, python_rows, rows_object, take_rows
 from batchpipe.commands.results.spreadsheet import save_workbook
+from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql
 from batchpipe.store.database import Work
+from batchpipe.store.disk import plain_message
 
 SCREEN_ROWS = 20
 SCREEN_CELL = 60
@@ -82,17 +82,17 @@ def save(work: Work, taken: TakenRows, target: Path) -> None:
     Raises UsageError where the file cannot be written.
     """
     ending = target.suffix.lower()
-    with _written_whole(target) as path:
-        if ending == ".xlsx":
-            select = sql("SELECT {cells} FROM {taken}", cells=_cells(taken, ending), taken=TAKEN)
-            save_workbook(work.connection, select, path, taken.rows)
-            return
-        try:
-            work.connection.execute(_copy(taken, path, ending))
-        except duckdb.Error as error:
-            what = str(error).split("\n", 1)[0]
-            hint = "See that the folder can be written and has room."
-            raise UsageError(what, where=str(target), hint=hint) from error
+    try:
+        with written_whole(target) as path:
+            if ending == ".xlsx":
+                select = sql("SELECT {cells} FROM {taken}", cells=_cells(taken, ending), taken=TAKEN)
+                save_workbook(work.connection, select, path, taken.rows)
+            else:
+                work.connection.execute(_copy(taken, path, ending))
+    except (OSError, duckdb.Error) as error:
+        reason = plain_message(error) if isinstance(error, duckdb.Error) else error.strerror
+        hint = "See that the folder can be written and has room, or name another file."
+        raise UsageError(f"the file cannot be written: {reason}", where=str(target), hint=hint) from error
 
 
 def _copy(taken: TakenRows, path: Path, ending: str) -> Sql:
@@ -193,18 +193,3 @@ def _target(call: Call, to: str, force: bool) -> Path:
     if target.exists() and not force:
         raise UsageError("the file exists already", where=f"--to {to}", hint="Add --force to replace it.")
     return target
-
-
-@contextmanager
-def _written_whole(target: Path) -> Iterator[Path]:
-    """Give a path beside `target`, and move it to `target` once it is written."""
-    stamp = f"{datetime.now(UTC):%H%M%S%f}"
-    path = target.with_name(f".{target.stem}-{os.getpid()}-{stamp}{target.suffix}")
-    try:
-        yield path
-        path.replace(target)
-    except OSError as error:
-        what = f"the file cannot be written: {error.strerror}"
-        raise UsageError(what, where=str(target), hint="Name another.") from error
-    finally:
-        path.unlink(missing_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -14,6 +16,26 @@ from batchpipe.store.database import streamed
 
 MOST_ROWS = 1_048_575
 MOST_CHARACTERS = 32_767
+
+
+class FileToTheEnd(FileIO):
+    """A file that takes everything after a write has failed: `failure` is what the system said then.
+
+    An archive that is left in the middle would try to end itself once more, and print what went wrong there.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        """Write all of `content`, unless a write has failed; return its length in bytes."""
+        left = memoryview(content).cast("B")
+        length = len(left)
+        try:
+            while left and self.failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+        return length
 
 
 def save_workbook(connection: Connection, select: Sql, path: Path, rows: int) -> None:
@@ -79,4 +101,7 @@ def _save_with_openpyxl(connection: Connection, select: Sql, path: Path) -> None
                 cell.data_type = "s"
             cells.append(cell)
         sheet.append(cells)
-    book.save(path)
+    with FileToTheEnd(path, "wb") as file:
+        book.save(file)
+    if file.failure is not None:
+        raise file.failure

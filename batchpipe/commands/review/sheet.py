@@ -17,6 +17,7 @@ from typing import Any
 
 from batchpipe.commands.printing.text import safe, shown_key
 from batchpipe.commands.review.screen import changes
+from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
@@ -56,12 +57,13 @@ class Sheet:
 def write_sheet(desk: Desk, target: Path) -> int:
     """Write the rows of `desk` as CSV (UTF-8 with a byte order mark, for spreadsheets), and return their number.
 
+    A file that stood there is replaced once the new one is whole: it may have the work of a person.
     Raises OSError where the file cannot be written.
     """
     forms, key = desk.forms, desk.resolved.file.pipeline.input.key
     inputs = [name for name in desk.shown_columns if name not in key]
     header = [*key, WHY, *(INPUT + name for name in inputs), *(form.name for form in forms), VERDICT, MODEL, TOKEN]
-    with target.open("w", encoding="utf-8-sig", newline="") as file:
+    with written_whole(target) as beside, beside.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerow(guarded(each) for each in header)
         for row in desk.all_rows():
