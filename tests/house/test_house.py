@@ -48,6 +48,7 @@ STEPS = (*PURE, *SPEC, "", "common.*", "providers", "providers.known", "store.*"
 SHELL = (
     *PURE,
     "",
+    "common.durable",
     "common.hints",
     "common.logs",
     "common.progress",
@@ -309,7 +310,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "providers",
     ),
-    "html.*": ("", "charts.*", "commands.printing.text", "common.errors"),
+    "html.*": ("", "charts.*", "commands.printing.text", "common.durable", "common.errors"),
     "commands.call.*": (*SHELL, "commands.printing.*"),
     "commands.check.*": (
         *SHELL,
