@@ -24,7 +24,7 @@ from batchpipe.engine.source.keys import check_keys
 from batchpipe.engine.source.sessions import SourceSessions
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.engine.source.statements import limits_without_order, offer_macros, one_select, run_steps, steps_of
-from batchpipe.engine.source.upstream import UpstreamTable, UpstreamViews
+from batchpipe.engine.source.upstream import UpstreamTable, views_of
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.messages import duckdb_message, query_hint
@@ -65,11 +65,7 @@ class Source:
         self.connection = connection
         self.unread: list[Problem] = []
         self._offline, self._only_upstream = offline, only_upstream
-        self._upstream = (
-            UpstreamViews(connection=connection, tables=upstream, all_rows=_may_call(file, "all_rows"))
-            if upstream
-            else None
-        )
+        self._upstream = views_of(file, connection, upstream) if upstream else None
         self._databases = databases
         self._attached = False
         self._changed = False
@@ -360,12 +356,6 @@ def open_source(
         source.close()
         raise
     source.close()
-
-
-def _may_call(file: PipelineFile, macro: str) -> bool:
-    """Return whether some SQL of the file may call `macro`."""
-    given = file.pipeline.input
-    return bool(given.setup) or macro in f"{file.query} {file.pipeline.model_dump_json()}".casefold()
 
 
 def _input_query(file: PipelineFile) -> str:

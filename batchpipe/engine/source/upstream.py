@@ -6,6 +6,7 @@ gives all rows of the table `a`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +37,9 @@ from batchpipe.store.queries import query
 
 HIDDEN = "store of {alias}"
 ALL = "all rows"
+_WORD = re.compile(r"\w+")
+# What finds tables that no SQL names. `"query":` is a key of the pipeline file.
+_HIDING = re.compile(r"""\bquery(?:_table)?\b(?!":)|\bduckdb_\w|\binformation_schema\b|\bshow\s+(?:all\s+)?tables\b""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +63,15 @@ class UpstreamViews:
     """The views of a session over upstream tables.
 
     `aliases` are the names by which SQL may call the project's databases, the one that is searched first before the
-    other. `all_rows` says whether some SQL may call `all_rows()`.
+    other. `all_rows` says whether some SQL may call `all_rows()`, `may_name` whether some SQL may name a table: of a
+    table that none names no view is made.
     """
 
     connection: duckdb.DuckDBPyConnection
     tables: Sequence[UpstreamTable]
     aliases: list[str] = field(default_factory=list)
     all_rows: bool = True
+    may_name: Callable[[str], bool] = lambda _: True
     declared: bool = False
     _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
     _made: list[str] = field(default_factory=list, init=False)
@@ -75,7 +81,7 @@ class UpstreamViews:
         return HIDDEN.format(alias=alias)
 
     def show(self) -> None:
-        """Make the views over what is attached: of upstream tables the current rows, of all other tables all."""
+        """Make the views over what is attached: of upstream tables the current rows, of other tables all."""
         run = self.connection.execute
         shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
         for alias in self.aliases:
@@ -83,7 +89,7 @@ class UpstreamViews:
             there = run(query("tables_of_database"), {"database": self.hidden(alias)}).fetchall()
             self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name in there}
             for known, (schema, name) in self._there[alias].items():
-                if known not in shown:
+                if known not in shown and self.may_name(name):
                     rows = _dotted(self.hidden(alias), schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
         if self.all_rows:
@@ -163,6 +169,21 @@ class UpstreamViews:
         self.connection.execute(f"CREATE OR REPLACE VIEW {view} AS {rows}")
         if catalog == "memory":
             self._made.append(view)
+
+
+def views_of(
+    file: PipelineFile, connection: duckdb.DuckDBPyConnection, tables: Sequence[UpstreamTable]
+) -> UpstreamViews:
+    """Return the views over upstream tables, and over those other tables that some SQL of the file may name."""
+    if file.pipeline.input.setup:
+        return UpstreamViews(connection=connection, tables=tables)
+    text = folded(f"{file.query} {file.pipeline.model_dump_json()}")
+    hides = _HIDING.search(text) is not None
+
+    def may_name(table: str) -> bool:
+        return hides or _WORD.fullmatch(table) is None or folded(table) in text
+
+    return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, may_name=may_name)
 
 
 def _two_parts(table: UpstreamTable) -> tuple[str, str]:

@@ -95,17 +95,22 @@ def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str
 
 
 def _model(model: str) -> Iterator[RuleProblem]:
-    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
-    meant = f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
     gone = retires(model)
     if model_data()["model_pattern"] not in model.lower():
-        yield RuleProblem(key="model", what=f"`{model}` is not a model of this provider", hint=meant)
+        yield RuleProblem(key="model", what=f"`{model}` is not a model of this provider", hint=_meant(model))
     elif gone is not None:
         what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif find_model(model) == KnownModel():
         what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
-        yield RuleProblem(key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning")
+        hint = f"{_meant(model)} A new model runs all the same."
+        yield RuleProblem(key="model", what=what, hint=hint, level="warning")
+
+
+def _meant(model: str) -> str:
+    """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
+    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
+    return f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:

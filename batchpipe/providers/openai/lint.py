@@ -120,18 +120,23 @@ def problems(endpoint: Endpoint, rung: RungSettings, *, output_format: str) -> l
 
 def _model(rung: RungSettings, model: KnownModel, endpoint: Endpoint) -> Iterator[RuleProblem]:
     name = rung.usual_name
-    near = difflib.get_close_matches(name, listed_models(), 1, 0.6)
-    meant = f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
     gone = retires(name)
     if gone is not None:
         what = f"`{name}` is shut down by its provider on {gone}; a batch from the day before on can fail whole"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif not model.name:
         what = f"`{name}` is not in the list of known models, so its settings and limits are not checked"
-        yield RuleProblem(key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning")
+        hint = f"{_meant(name)} A new model runs all the same."
+        yield RuleProblem(key="model", what=what, hint=hint, level="warning")
     if model.responses_only and endpoint != RESPONSES:
         what = f"`{name}` has no chat completions"
         yield RuleProblem(key="model", what=what, hint=f'Write endpoint = "{RESPONSES}" into the provider\'s table.')
+
+
+def _meant(model: str) -> str:
+    """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
+    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
+    return f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _settings(settings: Mapping[str, Any], endpoint: Endpoint) -> Iterator[RuleProblem]:
