@@ -8,7 +8,8 @@ from typing import Any
 from batchpipe.commands.graph import Linked, links_chart, links_object, read_links
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.status.html import states_chart, states_legend
-from batchpipe.commands.status.read import Named, Status
+from batchpipe.commands.status.read import Status
+from batchpipe.commands.status.states import Named
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.upstream.wait import unfinished
 from batchpipe.html.blocks import Block, Cell, Command, Picture, Section, Sentences, Table, Text

@@ -14,7 +14,8 @@ from batchpipe.charts.shares import progress
 from batchpipe.commands.printing.text import count, duration, moment, money, share
 from batchpipe.commands.report.read import Report, read_reports
 from batchpipe.commands.status.html import run_status, runs_table, states_chart, states_legend
-from batchpipe.commands.status.read import Named, OpenChunk, Run, Status, read_statuses
+from batchpipe.commands.status.read import OpenChunk, Run, Status, read_statuses
+from batchpipe.commands.status.states import Named
 from batchpipe.engine.ledger.overview import DaySpend, newest_runs, spend_by_day
 from batchpipe.html.blocks import Block, Cell, Command, Figure, Figures, Picture, Section, Sentences, Table, Text
 from batchpipe.html.links import SERVED

@@ -14,7 +14,8 @@ from batchpipe.commands.printing.text import count, moment, money
 from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import Report, read_reports, report_object
 from batchpipe.commands.status.html import states_chart, states_legend
-from batchpipe.commands.status.read import Named, OpenOrder, Status, read_statuses
+from batchpipe.commands.status.read import OpenOrder, Status, read_statuses
+from batchpipe.commands.status.states import Named
 from batchpipe.commands.status.upstream import awaited_lines
 from batchpipe.commands.status.waits import wait_lines
 from batchpipe.common.errors import BatchpipeError, UsageError

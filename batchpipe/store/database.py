@@ -299,15 +299,18 @@ class Work:
 
     It has one thread: the statements on a batch are short, and to share them among threads costs more than it saves.
     Statements that read fields out of answers run once for each of `parts`, which have different keys.
-    `empty_ledger` stands in for a database that is not there yet. `keep`, called at the end with the work, returns
-    whether it keeps the emptied connection for another one. `known` is what `Session.knows` has found out.
+    `empty_ledger` stands in for a database that is not there yet. `limit_bytes` is the limit of memory that is set.
+    `keep`, called at the end with the work, returns whether it keeps the emptied connection for another one. `known` is
+    what `Session.knows` has found out, `known_open` the commit at which it was looked whether anything is open, with
+    what was found.
     """
 
     connection: Connection
     empty_ledger: EmptyLedger
+    limit_bytes: int = 0
     keep: Callable[[Work], bool] | None = field(default=None, init=False)
     known: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict, init=False)
-    _limit_bytes: int = field(default=0, init=False)
+    known_open: tuple[int, bool] = field(default=(0, False), init=False)
     _group_bytes: int = field(default=0, init=False)
     _answer_bytes: int = field(default=0, init=False)
     parts: int = field(default=1, init=False)
@@ -363,9 +366,9 @@ class Work:
 
     def _limit(self, times: int = 1) -> None:
         limit = times * (MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes)
-        if limit != self._limit_bytes:
+        if limit != self.limit_bytes:
             limit_memory(self.connection, limit)
-            self._limit_bytes = limit
+            self.limit_bytes = limit
 
     def close(self) -> None:
         """Drop the working tables, and close the database unless it is kept for another work."""

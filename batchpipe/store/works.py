@@ -24,7 +24,9 @@ class Works:
         for number, (its_folder, idle) in enumerate(self._idle):
             if its_folder == folder:
                 del self._idle[number]
-                work = Work(connection=idle.connection, empty_ledger=idle.empty_ledger)
+                limit = idle.limit_bytes
+                work = Work(connection=idle.connection, empty_ledger=idle.empty_ledger, limit_bytes=limit)
+                work.known_open = idle.known_open
                 break
         else:
             work = Work.open(folder=folder)

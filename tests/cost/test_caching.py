@@ -17,7 +17,7 @@ from projects import Project, numbered
 
 from batchpipe.commands.printing.caching import came_to_text, expected_cache_text
 from batchpipe.commands.report.read import Report, read_reports
-from batchpipe.commands.status.read import Named
+from batchpipe.commands.status.states import Named
 from batchpipe.decide.caching import (
     CacheHits,
     CacheMark,

@@ -102,7 +102,7 @@ def test_a_profile_names_what_took_the_time(what: str, tmp_path: Path) -> None:
     parts = {each["name"]: each for each in json.loads(path.read_text(encoding="utf-8"))}
     assert sum(each["cpu_seconds"] for each in parts.values()) > 0
     assert not any(str(tmp_path) in name or str(ROOT) in name for name in parts)
-    known = "open_of_families" if what == "statements" else "batchpipe/cli/main.py main"
+    known = "rows_by_state" if what == "statements" else "batchpipe/cli/main.py main"
     assert parts[known]["calls"] >= 1
 
 

@@ -633,6 +633,14 @@ PRINTERS = ("cli.main", "commands.*")
 
 HEAVY = ("anthropic", "duckdb", "pyarrow", "jsonschema_rs", "genai_prices", "pydantic", "scipy", "numpy")
 SDKS = ("anthropic", "httpx2", "openai")
+# What a run that finds nothing due does not load: it takes a tenth of the CPU of its start.
+WHERE_SOMETHING_HAPPENS = (
+    "batchpipe.commands.status.read",
+    "batchpipe.engine.gold.answered_gold",
+    "batchpipe.engine.replay.rebuild",
+    "batchpipe.engine.resolved.versions",
+    "batchpipe.providers.anthropic.calls",
+)
 
 TOP_LEVEL = {"pyproject.toml", "README.md", "batchpipe", "pipelines", "prompts", "tests"}
 
@@ -1011,7 +1019,7 @@ def test_a_run_that_finds_nothing_due_loads_no_sdk(tmp_path: Path) -> None:
     first = batchpipe("run", "ticket_triage", "--emulator", cwd=root)
     assert first.returncode == 0, first.stderr
     code = "from batchpipe.cli.main import main\nassert main(['run', 'ticket_triage', '--emulator']) == 0"
-    assert loaded_by(code, SDKS, root) == []
+    assert loaded_by(code, (*SDKS, *WHERE_SOMETHING_HAPPENS), root) == []
 
 
 def test_no_test_module_imports_another() -> None:

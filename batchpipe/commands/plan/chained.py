@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import safe
 from batchpipe.common.errors import BatchpipeError, InputError
 from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.renames import Link, rename_links
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
@@ -56,6 +58,7 @@ class ChainPlanner:
     due_rows: bool
     diff: PromptDiffOptions
     _planned: dict[str, Planned] = field(default_factory=dict, init=False)
+    _links: Sequence[Link] | None = field(default=None, init=False)
 
     def plans(self, files: Sequence[PipelineFile], options: Mapping[str, RunOptions]) -> Iterator[Planned]:
         """Yield the plan of each of `files`, which stand in order. `options` are by pipeline."""
@@ -76,6 +79,9 @@ class ChainPlanner:
         waits = {each.name: "" for each in here if not self._planned[each.name].settled}
         left = [each for each in unfinished(self.context, file, beside) if each.wait != "none"] if beside else []
         path = self.folder / f"{file.pipeline.name}.parquet"
+        if self._links is None:
+            with closing(self.context.work()) as work, self.context.database.reading(work) as session:
+                self._links = rename_links(session)
         try:
             found = self._preview(file, options, path if is_read else None)
         except InputError:
@@ -83,7 +89,7 @@ class ChainPlanner:
                 raise
             # The rows that are not there yet may be what gives the others their keys, as in an outer join.
             found = self._preview(with_usable_keys(file), options, path if is_read else None)
-        if is_read:
+        if path.exists():
             self.context.expected_rows[file.pipeline.name] = path
         return Planned(
             file=file,
@@ -95,7 +101,15 @@ class ChainPlanner:
         )
 
     def _preview(self, file: PipelineFile, options: RunOptions, expected: Path | None) -> Preview:
-        return preview(self.context, file, options, due_rows=self.due_rows, diff=self.diff, expected=expected)
+        return preview(
+            self.context,
+            file,
+            options,
+            due_rows=self.due_rows,
+            diff=self.diff,
+            expected=expected,
+            links=self._links,
+        )
 
 
 def waiting_object(planned: Planned, whole: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.eval.quality import SEVERAL
-from batchpipe.commands.status.read import Named
+from batchpipe.commands.status.states import Named
 from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreed

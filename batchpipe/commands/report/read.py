@@ -14,7 +14,8 @@ from batchpipe.commands.report.estimate_accuracy import PastEstimate, RunEstimat
 from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import quality_object
 from batchpipe.commands.report.weeks import WeekSums, read_weeks, with_right_rows
-from batchpipe.commands.status.read import Named, Run, last_runs, rows_by_state, with_ledger
+from batchpipe.commands.status.read import Run, last_runs, with_ledger
+from batchpipe.commands.status.states import Named, rows_by_state
 from batchpipe.commands.status.waits import read_booked
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement

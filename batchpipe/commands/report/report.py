@@ -16,7 +16,8 @@ from batchpipe.commands.report.rungs import quality_pairs, quality_parts
 from batchpipe.commands.report.shares import read_shares, shares_object, shares_text
 from batchpipe.commands.report.weeks import weeks_table
 from batchpipe.commands.report.words import booked_text, reported_text, tokens_text
-from batchpipe.commands.status.read import Named, Run, chosen
+from batchpipe.commands.status.read import Run, chosen
+from batchpipe.commands.status.states import Named
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.html.links import NO_LINKS

@@ -11,7 +11,7 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, table
 from batchpipe.commands.results.rows import OutputTable, find_output
-from batchpipe.commands.status.read import Named, rows_by_state
+from batchpipe.commands.status.states import Named, rows_by_state
 from batchpipe.common.errors import UsageError
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.context import Context

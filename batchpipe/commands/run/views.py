@@ -13,7 +13,7 @@ from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import count, money, safe
 from batchpipe.commands.run.display import BatchView, Display, LimitView, RunView
 from batchpipe.commands.run.expected_end import seconds_left
-from batchpipe.commands.status.read import Named, awaited_room, rows_by_state
+from batchpipe.commands.status.states import Named, awaited_room, rows_by_state
 from batchpipe.common.logs import Event
 from batchpipe.common.progress import Counted, Phase, Progress
 from batchpipe.engine.cost.budget import has_limit, project_limits, tightest

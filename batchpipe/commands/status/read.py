@@ -12,34 +12,20 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.raw import unknown_object
-from batchpipe.commands.printing.text import count
 from batchpipe.commands.status.local_rung import LocalModelStatus, read_local_models
+from batchpipe.commands.status.states import Named, awaited_room, rows_by_state
 from batchpipe.commands.status.upstream import Awaited, read_awaited
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused, standing_reviews
+from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.pipeline.files import FOLDER, pipeline_files
-from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 LAST_RUNS = 5
-ROW_STATES = ("accepted", "review", "failed", "pending", "retry", "escalated", "kept", "new")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A pipeline as the ledger knows it: `names` are its own name and the older one whose history it continues.
-
-    `file` is None where the file is gone or cannot be read.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    file: PipelineFile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,20 +154,6 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
         work.close()
 
 
-def rows_by_state(session: Session, named: Named) -> dict[str, int]:
-    """Return the number of keys in each state of `ROW_STATES`.
-
-    Reads `ledger.decisions`, `ledger.requests`, `ledger.batches`, the valid reviews.
-    """
-    reviewed = standing_reviews(session, named.names)
-    statement = query("rows_by_state", pipelines=quote_list(named.names), reviewed=reviewed)
-    counts = dict.fromkeys(ROW_STATES, 0)
-    for state, review, number in session.rows(statement):
-        counts[state] = counts.get(state, 0) + number
-        counts["review"] += number if review else 0
-    return counts
-
-
 def last_runs(session: Session, named: Named, number: int) -> list[Run]:
     """Return the newest `number` runs, newest first.
 
@@ -221,15 +193,6 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         local=read_local_models(session, named.file),
         troubles=read_waits(session, sorted({*named.names, *(each.pipeline for each in evaluating)}), of_family),
     )
-
-
-def awaited_room(session: Session, pipelines: Sql) -> str | None:
-    """Return which requests wait for room in which budget; None where none do.
-
-    Reads `ledger.events`.
-    """
-    found = session.rows(query("budget_awaited", pipelines=pipelines))
-    return f"{count(found[0][0], 'request')} for room in {found[0][1]}" if found else None
 
 
 def _orders(session: Session, pipelines: Sql) -> list[OpenOrder]:

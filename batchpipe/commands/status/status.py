@@ -16,7 +16,8 @@ from batchpipe.commands.printing.raw import unknown_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, shown_path, table
 from batchpipe.commands.status.lines import AT_PROVIDER, in_evaluation, states_line, status_lines, what_is_wrong
 from batchpipe.commands.status.local_rung import local_lines
-from batchpipe.commands.status.read import Named, OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
+from batchpipe.commands.status.read import OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
+from batchpipe.commands.status.states import Named
 from batchpipe.commands.status.upstream import awaited_lines
 from batchpipe.commands.status.waits import spent_text, wait_lines
 from batchpipe.common.errors import UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -156,11 +156,27 @@ def not_withdrawn(names: Sequence[str]) -> Sql:
     return query("not_withdrawn", pipelines=quote_list(names))
 
 
+def has_open(session: Session) -> bool:
+    """Return whether a chunk of any pipeline, or a call of `try`, may have no recorded end. Reads `ledger.events`.
+
+    What a reading session finds out, later ones at the same commit know.
+    """
+    if session.blank or not session.reads:
+        return not session.blank
+    seq, found = session.work.known_open
+    if seq != session.seq:
+        found = bool(session.one(query("any_open"))[0])
+        session.work.known_open = (session.seq, found)
+    return found
+
+
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
     """Return the open chunks of the pipelines called `names`, oldest first.
 
     Reads `ledger.batches`.
     """
+    if not has_open(session):
+        return []
     rows = session.dictionaries(query("open_batches", pipelines=quote_list(names)))
     return [_open_batch(row) for row in rows]
 
@@ -170,6 +186,8 @@ def batches_of_families(session: Session, names: Sequence[str]) -> list[OpenBatc
 
     Reads `ledger.batches`.
     """
+    if not has_open(session):
+        return []
     rows = session.dictionaries(query("open_of_families", families=_families(names)))
     return [_open_batch(row) for row in rows]
 
@@ -179,7 +197,7 @@ def is_paused(session: Session, name: str) -> bool:
 
     Reads `ledger.events`.
     """
-    return bool(session.one(query("paused", pipelines=quote_list([name])))[0])
+    return not session.blank and bool(session.one(query("paused", pipelines=quote_list([name])))[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +219,8 @@ def open_calls(session: Session, names: Sequence[str]) -> list[OpenCall]:
 
     Reads `ledger.events`.
     """
+    if not has_open(session):
+        return []
     rows = session.dictionaries(query("calls_of_families", families=_families(names)))
     return [OpenCall(**each) for each in rows]
 
@@ -210,6 +230,8 @@ def every_open_batch(session: Session) -> list[OpenBatch]:
 
     Reads `ledger.batches`.
     """
+    if not has_open(session):
+        return []
     return [_open_batch(row) for row in session.dictionaries(query("every_open"))]
 
 
@@ -241,6 +263,8 @@ def load_of_all(session: Session, run_id: str) -> Load:
 
 
 def _load(session: Session, pipelines: Sql, families: Sql, run_id: str) -> Load:
+    if not has_open(session):
+        return replace(NO_LOAD, bounded=session.one(query("bounded_chunks", families=families))[0])
     statement = query("open_load", pipelines=pipelines, families=families)
     return Load(**session.dictionaries(statement, {"run_id": run_id})[0])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.gold.answered_gold import fill_keys_with_gold
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.sql.quoting import Sql, sql
 from batchpipe.store.database import Work
@@ -48,6 +47,8 @@ def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, reaso
 
     Reads `work.plan`, `work.true_values`, `snapshot`. Writes `work.sample`, `work.keys_with_gold`.
     """
+    from batchpipe.engine.gold.answered_gold import fill_keys_with_gold  # most plans are held back by no pilot
+
     fill_keys_with_gold(work, snapshot if sample.gold_first else None)
     stratum = next(
         (sql("s.{stored}", stored=each.stored) for each in snapshot.columns if each.name == sample.stratify),

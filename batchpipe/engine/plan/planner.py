@@ -25,7 +25,7 @@ from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
 from batchpipe.engine.plan.orders import Order, newest_redo
 from batchpipe.engine.plan.overtaken import leave_to_others
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
-from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
+from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.plan.row_comparison import (
     CONTINUES,
@@ -33,6 +33,8 @@ from batchpipe.engine.plan.row_comparison import (
     bought_requests,
     compare_new_rows,
     compare_rows,
+    count_rows,
+    fill_candidates,
     fill_nothing_due,
     is_new,
     nothing_may_be_due,
@@ -85,6 +87,7 @@ class Planner:
     _snapshot: Snapshot = field(init=False)
     _waits: str = field(default="", init=False)
     _new: bool = field(default=False, init=False)
+    _idle: bool = field(default=False, init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
@@ -99,7 +102,7 @@ class Planner:
         if self.watch is not None:
             self.watch(Phase(name="comparing"))
         seq = self._compare(snapshot, orders, options)
-        if idle := not self._new and self.local is None and nothing_may_be_due(self.work.connection, self.resolved):
+        if self._idle:
             fill_nothing_due(self.work.connection, self.resolved)
         elif self._new:
             self._plan_new(snapshot, rendered)
@@ -110,7 +113,7 @@ class Planner:
         if options.since is None:
             keep_first_look(self.work.connection)
             self.planned_seq = seq
-        if not idle:
+        if not self._idle:
             self._fill_due_requests(options)
         held = self._hold_back(snapshot, options)
         return self._result(snapshot, rendered, seq, held)
@@ -119,17 +122,21 @@ class Planner:
         """Compare the rows with the ledger, and find the answers that today's checks validate again; return the commit.
 
         Sets `cache_marks` and `older_recipes`. Reads `work.candidates`, the ledger.
-        Writes the tables of `compare_rows`, `work.to_validate`, `work.answers`.
+        Writes the tables of `compare_rows`; where a row may be due, `work.to_validate`, and those of `fill_candidates`.
         """
         with self._reading() as session:
             self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
-            self._new = is_new(session, self.resolved, orders, options)
+            self._new, self._idle = is_new(session, self.resolved, orders, options), False
             if self._new:
                 compare_new_rows(session, self.resolved, snapshot)
                 return session.seq
             compare_rows(session, self.resolved, snapshot, orders, options)
-            fill_part_standings(session, self.resolved)
             self.older_recipes = older_recipes(session, self.resolved)
+            self._idle = self.local is None and nothing_may_be_due(session.connection, self.resolved)
+            if self._idle:
+                return session.seq
+            fill_candidates(session, self.resolved, snapshot, orders)
+            fill_part_standings(session, self.resolved)
             session.execute(query("to_validate", stays=STAYS, **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             fill_known_votes(session, self.resolved)
@@ -293,15 +300,8 @@ class Planner:
         `work.ladder`.
         """
         session, chunks = self._session(seq), self.chunks_from(0)
-        if self._new:
-            rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts_of_new")))
-            known, vanished, appeared, removed = 0, 0, sum(rows_by_reason.values()), 0
-        else:
-            rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts")))
-            known, vanished, appeared, removed = session.one(query("vanished"))
-        requests, followers = session.one(
-            Sql("SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading")
-        )
+        rows_by_reason, known, vanished, appeared, removed = count_rows(session, new=self._new)
+        requests, followers = session.one(query("count_leading"))
         asked, asked_chunks = asked_in_realtime(self.work.connection, self.resolved, chunks)
         return Plan(
             rows_by_reason=rows_by_reason,

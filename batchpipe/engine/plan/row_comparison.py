@@ -14,9 +14,9 @@ import duckdb
 
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.cost.ladder import LADDER, fill_rung_settings
-from batchpipe.engine.ledger.events import CALL_SECONDS, standing_reviews
+from batchpipe.engine.ledger.events import CALL_SECONDS, has_open, standing_reviews
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
-from batchpipe.engine.plan.plan import PlanOptions
+from batchpipe.engine.plan.plan import REASONS, PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
@@ -61,17 +61,17 @@ def compare_rows(
 ) -> None:
     """Compare each row of `snapshot` with the newest decision on its key, under `orders`.
 
-    `work.compared` gets every row that is not unchanged; `work.candidates` those of them that may be due.
+    `work.compared` gets every row that is not unchanged; `fill_candidates` says more of those that may be due.
     Reads the ledger. Writes `work.standing` and the other tables of `fill_standing`, `work.input`, `work.pending`,
-    `work.rung_settings`, `work.tries`, `work.identities`, `work.present`, `work.all_keys`, `work.redo`,
-    `work.compared`, `work.candidates`, `work.next_rungs`, `work.to_keep`.
+    `work.identities`, `work.present`, `work.all_keys`, `work.redo`, `work.compared`.
     """
     fill_standing(session, resolved)
     ways = fill_input(session, resolved, snapshot, options)
-    calls_since = {"calls_since": session.now - timedelta(seconds=CALL_SECONDS)}
-    session.execute(query("pending", pipelines=quote_list(resolved.names)), calls_since)
-    fill_rung_settings(session, resolved)
-    session.execute(query("tries", bought=bought_requests(resolved)))
+    if has_open(session):
+        calls_since = {"calls_since": session.now - timedelta(seconds=CALL_SECONDS)}
+        session.execute(query("pending", pipelines=quote_list(resolved.names)), calls_since)
+    else:
+        session.execute(query("nothing_pending"))
     _fill_identities(session, resolved, ways)
     _fill_present_outputs(session, resolved, orders, options)
     if options.where is not None:
@@ -81,7 +81,18 @@ def compare_rows(
         session.execute(Sql("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input"))
     fill_redo(session, resolved, snapshot, orders)
     session.execute(query("compared", same_input=_same_input(ways)))
-    _fill_candidates(session, resolved, snapshot)
+
+
+def fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
+    """Fill `work.candidates`: the rows that may be due, with their last decision and the rungs that they may use.
+
+    With them comes what says whether they are due: what `try` bought, and what `orders` keep.
+    Reads `work.compared`, `work.present`, the ledger.
+    Writes `work.candidates`, `work.rung_settings`, `work.tries`, `work.next_rungs`, `work.to_keep`.
+    """
+    fill_rung_settings(session, resolved)
+    session.execute(query("tries", bought=bought_requests(resolved)))
+    session.execute(query("candidates", pipelines=quote_list(resolved.names), **_usable_rungs(resolved, snapshot)))
     _fill_next_rungs(session, resolved.height)
     fill_keep(session, resolved, snapshot, orders)
 
@@ -113,16 +124,16 @@ def compare_new_rows(session: Session, resolved: Resolved, snapshot: Snapshot) -
 
 
 def nothing_may_be_due(connection: Connection, resolved: Resolved) -> bool:
-    """Return whether no row of a pipeline without panels and files is a candidate. Reads `work.candidates`."""
+    """Return whether no row of a pipeline without panels and files may be due. Reads `work.compared`."""
     plain = not (resolved.panels or resolved.templates.media)
-    return plain and connection.execute(Sql("SELECT 1 FROM work.candidates LIMIT 1")).fetchone() is None
+    return plain and connection.execute(query("one_candidate")).fetchone() is None
 
 
 def fill_nothing_due(connection: Connection, resolved: Resolved) -> None:
     """Make the tables of a plan without candidates, which are empty.
 
     Writes `work.documents_of_revalidated`, `work.documents_of_validity`, `work.ladder`, `work.rendered`, `work.plan`,
-    `work.due`, `work.shared`, `work.leading`, `work.to_send`. Drops `work.candidates`.
+    `work.due`, `work.shared`, `work.leading`, `work.to_send`.
     """
     connection.execute(query("nothing_validated"))
     connection.execute(query("nothing_due"))
@@ -216,6 +227,20 @@ def _binds(session: Session, statement: Sql) -> bool:
     return True
 
 
+def count_rows(session: Session, *, new: bool) -> tuple[dict[str, int], int, int, int, int]:
+    """Return the rows by reason, and how many keys were known, vanished, appeared and were removed.
+
+    With `new` the ledger knows nothing of the pipeline.
+    Reads `work.plan`; where it is not new, `work.compared`, `work.input`, `work.all_keys`, `work.standing_policies`.
+    """
+    none = dict.fromkeys(REASONS, 0)
+    if new:
+        by_reason = none | dict(session.rows(query("reason_counts_of_new")))
+        return by_reason, 0, 0, sum(by_reason.values()), 0
+    known, vanished, appeared, removed = session.one(query("vanished"))
+    return none | dict(session.rows(query("reason_counts"))), known, vanished, appeared, removed
+
+
 def bought_requests(resolved: Resolved) -> Sql:
     """Return SQL for the requests whose answers are taken wherever a rung asks the same.
 
@@ -285,14 +310,6 @@ def _select(session: Session, resolved: Resolved, snapshot: Snapshot, where: str
             truth=condition.truth,
         )
     )
-
-
-def _fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
-    """Fill `work.candidates`: the rows that may be due, with their last decision and the rungs that they may use.
-
-    Reads `work.compared`, `ledger.decisions`, `ledger.results`.
-    """
-    session.execute(query("candidates", pipelines=quote_list(resolved.names), **_usable_rungs(resolved, snapshot)))
 
 
 def _usable_rungs(resolved: Resolved, snapshot: Snapshot) -> dict[str, Sql]:

@@ -65,9 +65,12 @@ def too_long(session: Session, resolved: Resolved) -> list[TooLong]:
     known = contexts(resolved)
     if not any(each is not None for each in known):
         return []
+    rows = session.dictionaries(query("too_long"), {"contexts": known})
+    if not rows:
+        return []
     prices = {each["rung"]: each for each in session.dictionaries(Sql("SELECT * FROM work.ladder"))}
     found = []
-    for row in session.dictionaries(query("too_long"), {"contexts": known}):
+    for row in rows:
         rung, each_tokens = row["from_rung"], row["input_tokens"] / row["requests"]
         takes = [
             number

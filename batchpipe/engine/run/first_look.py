@@ -31,7 +31,6 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
-from batchpipe.engine.replay.rebuild import RawRecorder, record_evaluated, take_in_all
 from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
@@ -132,10 +131,16 @@ class FirstLook:
         """
         folder = self._raw_folder
         ended = {chunk_id: state for chunk_id, state in self._evaluated.items() if can_be_saved(state)}
-        if ended or any(each.state == "asking" and each.pipeline not in self.names for each in self.open):
-            record_evaluated(self.context, self.work, resolved, ended, self.providers)
+        bought = ended or any(each.state == "asking" and each.pipeline not in self.names for each in self.open)
         left = [*(each.chunk_id for each in self.open), *(each.chunk_id for each in self._calls)]
-        if self._taken or any(folder.results(chunk_id) for chunk_id in left if chunk_id not in self.states):
+        saved = self._taken or any(folder.results(chunk_id) for chunk_id in left if chunk_id not in self.states)
+        if not bought and not saved:
+            return
+        from batchpipe.engine.replay.rebuild import RawRecorder, record_evaluated
+
+        if bought:
+            record_evaluated(self.context, self.work, resolved, ended, self.providers)
+        if saved:
             RawRecorder(context=self.context, work=self.work, resolved=resolved).record()
 
     @contextmanager
@@ -171,6 +176,8 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
     Gold may be broken, and the results must not stay at the provider for that.
     Writes the ledger, the output table, the raw folder. Raises GateError as a run does.
     """
+    from batchpipe.engine.replay.rebuild import take_in_all
+
     take_in_all(context, work, file)
     with context.database.reading(work) as session:
         left = batches_of_families(session, file.pipeline.names)

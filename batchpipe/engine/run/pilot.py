@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from batchpipe.common.errors import BatchpipeError, PipelineError, UsageError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.pilot_sample import PilotSample
@@ -20,6 +20,9 @@ from batchpipe.pipeline.model import Pilot
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
+
+if TYPE_CHECKING:
+    from batchpipe.engine.gold.answered_gold import TrueValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +72,8 @@ def pilot_state(
     """
     names, version = quote_list(resolved.names), {"prompt_version": resolved.version.prompt_version}
     known = session.knows(resolved.names)
-    standing = session.one(query("pilot_standing", pipelines=names), version) if known else NOT_BEGUN
-    approved, sent, in_flight = standing
+    begun = known and session.one(query("any_pilot", pipelines=names))[0]
+    approved, sent, in_flight = session.one(query("pilot_standing", pipelines=names), version) if begun else NOT_BEGUN
     pilot = None if emulator and asked_rows is None else resolved.file.pipeline.pilot
     if asked_rows is not None:
         pilot = (pilot or Pilot()).model_copy(update={"rows": asked_rows})
@@ -97,6 +100,8 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
         state = pilot_state(session, resolved, asked_rows, emulator=context.settings.emulator)
     if state is None or state.settled:
         return None
+    from batchpipe.engine.gold.answered_gold import read_true_values
+
     known = read_true_values(context, work, resolved.file, resolved.columns)
     if known is None:
         hint = 'Compare a field by "exact", "numeric", "set" or "text", or remove min_accuracy: a pilot asks no judge.'
@@ -184,6 +189,8 @@ def read_gold_at_hand(context: Context, work: Work, resolved: Resolved) -> TrueV
 
     No `min_accuracy` is set there, so that gold that cannot be read does not stop the pilot.
     """
+    from batchpipe.engine.gold.answered_gold import read_true_values
+
     try:
         return read_true_values(context, work, resolved.file, resolved.columns)
     except BatchpipeError:

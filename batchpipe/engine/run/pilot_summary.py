@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.agreement import fewest, wilson
-from batchpipe.engine.gold.answered_gold import TrueValues, grade_answers
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema import exact_json
@@ -18,6 +17,9 @@ from batchpipe.schema.columns import Column, value_sql
 from batchpipe.sql.quoting import Sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
+
+if TYPE_CHECKING:
+    from batchpipe.engine.gold.answered_gold import TrueValues
 
 EXAMPLES = 10
 MOST_VALUES = 30
@@ -148,6 +150,8 @@ def pilot_accuracy(session: Session, resolved: Resolved, gold: TrueValues | None
     """
     if gold is None:
         return None
+    from batchpipe.engine.gold.answered_gold import grade_answers
+
     examples = [resolved.version.queries]
     found = grade_answers(session, gold, resolved.names, Sql("work.pilot_rows"), examples, ["climbs"])
     decided = [each for each in found if not each.extra[0]]

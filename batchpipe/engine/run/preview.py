@@ -11,12 +11,12 @@ from pathlib import Path
 from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, GateError
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
+from batchpipe.engine.cost.budget import Limit, has_limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.cost.realtime_caching import DearerBatches, dearer_batches
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
-from batchpipe.engine.ledger.events import Load, is_paused, open_load, spent
-from batchpipe.engine.ledger.renames import rename_links, with_history
+from batchpipe.engine.ledger.events import NO_LOAD, NOTHING_SPENT, Load, Spent, has_open, is_paused, open_load, spent
+from batchpipe.engine.ledger.renames import Link, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.local.hint_costs import HintCost, hint_costs
 from batchpipe.engine.local.plan_part import Hints
@@ -49,13 +49,14 @@ from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.run.previous_version import make_planner, plan_meanwhile
 from batchpipe.engine.run.votes_ahead import NO_RUN, with_votes_ahead
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.engine.upstream.expected import write_expected_rows
+from batchpipe.engine.upstream.expected import nothing_changes, write_expected_rows
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
 NO_PROMPT_DIFF = PromptDiffOptions()
+FIRST_VERSION = "v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,10 @@ class DueRow:
 class Preview:
     """Holds a plan and what surrounds it. Costs are US dollars.
 
-    `version` is the prompt's name (`v3`), new where no run has recorded it. `in_flight_usd` is what the batches in
-    flight may cost at most. `unknown` are the chunks of the raw folder that a run takes in first. `gate` is where a run
-    stops before it sends anything. `meanwhile` is the plan of what goes on under the previous version, beside a pilot.
+    `version` is the prompt's name (`v3`), new where no run has recorded it. `spent_usd` is what counts against the
+    limits; where none is set, it is not looked up and 0. `in_flight_usd` is what the batches in flight may cost at
+    most. `unknown` are the chunks of the raw folder that a run takes in first. `gate` is where a run stops before it
+    sends anything. `meanwhile` is the plan of what goes on under the previous version, beside a pilot.
     """
 
     resolved: Resolved
@@ -123,24 +125,24 @@ def preview(
     due_rows: bool = False,
     diff: PromptDiffOptions = NO_PROMPT_DIFF,
     expected: Path | None = None,
+    links: Sequence[Link] | None = None,
 ) -> Preview:
     """Return what `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
 
-    `expected` is the file that gets the rows of the output table as they are expected to be then.
+    `expected` is the file that gets the rows of the output table as they are expected to be then; it is not made where
+    the table has them already. `links` are the recorded renames, where they are known.
     Raises PipelineError and InputError as `run` does, UsageError for a version that there is not.
     """
     work = context.work()
     try:
-        with context.database.reading(work) as session:
-            links = rename_links(session)
+        if links is None:
+            with context.database.reading(work) as session:
+                links = rename_links(session)
         file = with_history(file, links)
         named = find_named(context.database, work, file, diff)
         with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)
-            found = _planned(context, work, resolved, snapshot, options, folder, due_rows)
-            if expected is not None:
-                with context.database.reading(work) as session:
-                    write_expected_rows(session, found.resolved, found.plan.snapshot, expected)
+            found = _planned(context, work, resolved, snapshot, options, folder, due_rows, expected)
             if not diff.wanted:
                 return found
             label = named.after.label if named.after else "now" if found.version_is_new else found.version
@@ -182,34 +184,34 @@ def _planned(
     options: RunOptions,
     folder: Path,
     due_rows: bool,
+    expected: Path | None,
 ) -> Preview:
     """Plan under the open orders and those that are asked for, and put the money and the batches beside the plan.
-    Reads the ledger. Writes the tables of `Planner.plan`.
+
+    The file `expected` gets what `preview` says. Reads the ledger. Writes the tables of `Planner.plan`.
     """
-    gold, budget = pilot_gold(context, work, resolved, options.pilot), resolved.file.pipeline.budget
+    gold = pilot_gold(context, work, resolved, options.pilot)
     with context.database.reading(work) as session:
         resolved = under_recorded_recipes(session, resolved)
         snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
-        doubt = history_doubt(session, resolved)
-        busy = open_load(session, resolved.names, NO_RUN)
-        gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
-        if gate is None:
-            refuse_foreign_tables(session, resolved)
+        busy = _load(session, resolved, options)
+        gate = _gate_at_the_beginning(session, resolved, snapshot)
     planner = make_planner(context, work, resolved, folder)
     begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
     plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)
     with context.database.reading(work) as session:
-        named = _version(session, resolved)
+        named, paused = _version(session, resolved), is_paused(session, resolved.name)
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
-        money, paused = spent(session, resolved.names, NO_RUN), is_paused(session, resolved.name)
-        further = project_limits(session, resolved.file, NO_RUN)
-        plan = _in_waves(session, plan, tightest(budget, options.max_usd, money, busy, further), resolved, busy)
-        unknown, edits = raw_log(context).unknown(session, resolved.names), _further_edits(session, resolved, orders)
+        plan, money, found_limits = _under_limits(session, resolved, plan, options, busy)
+        unknown = raw_log(context).unknown(session, resolved.names)
+        edits = _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
+        if expected is not None and not (nothing_changes(session, resolved, plan) and not changes):
+            write_expected_rows(session, resolved, plan.snapshot, expected)
     plan = with_votes_ahead(context, planner, resolved, plan, options, options.orders, folder / "votes")
     return Preview(
         resolved=resolved,
@@ -217,7 +219,7 @@ def _planned(
         version=named[0],
         version_is_new=named[1],
         open_orders=recorded,
-        limits=(*limits(budget, None, money, busy), *further),
+        limits=found_limits,
         spent_usd=money.ever,
         in_flight_usd=busy.max_usd,
         batches_in_flight=busy.batches,
@@ -248,11 +250,27 @@ def _gate_at_the_beginning(session: Session, resolved: Resolved, snapshot: Snaps
     return gate
 
 
-def _in_waves(session: Session, plan: Plan, limit: Limit | None, resolved: Resolved, busy: Load) -> Plan:
-    """Return the plan with the waves that the budget with the least room makes of it. Reads the ledger."""
-    if limit is None:
-        return plan
-    return replace(plan, estimate=with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy))
+def _load(session: Session, resolved: Resolved, options: RunOptions) -> Load:
+    """Return what is open; nothing is looked up where nothing is open and no limit is set. Reads the ledger."""
+    needed = has_open(session) or has_limit(resolved.file, options.max_usd)
+    return open_load(session, resolved.names, NO_RUN) if needed else NO_LOAD
+
+
+def _under_limits(
+    session: Session, resolved: Resolved, plan: Plan, options: RunOptions, busy: Load
+) -> tuple[Plan, Spent, Sequence[Limit]]:
+    """Return the plan with its time under the limits, what was spent, and the limits; nothing is read without limits.
+
+    `busy` is what is open. Reads the ledger, `work.to_send`.
+    """
+    if not has_limit(resolved.file, options.max_usd):
+        return plan, NOTHING_SPENT, ()
+    budget = resolved.file.pipeline.budget
+    money, further = spent(session, resolved.names, NO_RUN), project_limits(session, resolved.file, NO_RUN)
+    limit = tightest(budget, options.max_usd, money, busy, further)
+    if limit is not None:
+        plan = replace(plan, estimate=with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy))
+    return plan, money, (*limits(budget, None, money, busy), *further)
 
 
 def _further_edits(session: Session, resolved: Resolved, orders: Sequence[Order]) -> list[LadderEdit]:
@@ -351,6 +369,8 @@ def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
 
     Reads `ledger.prompt_versions`.
     """
+    if session.blank:
+        return FIRST_VERSION, True
     names = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version}
     found = session.rows(query("version_number", pipelines=names), identity)

@@ -22,7 +22,6 @@ from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.realtime.due_requests import make_due_requests
 from batchpipe.engine.realtime.local_run import hints_for
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.resolved.versions import KnownInputs, known_versions, read_version, resolve_version
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
@@ -40,6 +39,8 @@ def previous(context: Context, work: Work, resolved: Resolved) -> Resolved | Non
 
     Reads `ledger.prompt_versions`, `ledger.events`.
     """
+    from batchpipe.engine.resolved.versions import KnownInputs, known_versions, read_version, resolve_version
+
     names = resolved.names
     present = {"prompt_version": resolved.version.prompt_version}
     with context.database.reading(work) as session:

@@ -179,7 +179,7 @@ class Source:
             attach(self.connection, path, attached, read_only=True, wait_seconds=self._databases.wait_seconds)
             self._aliases.append(attached)
         if self._upstream is not None:
-            self._upstream.aliases = self._shown
+            self._upstream.aliases, self._upstream.attached = self._shown, self._aliases
             self._upstream.show()
         searched = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._shown)]
         self.connection.execute(f"SET search_path = {quote_literal(','.join(searched))}")
@@ -193,7 +193,8 @@ class Source:
             self.connection.execute(f"DETACH {quote_identifier(alias)}")
         self._aliases.clear()
         self._attached = False
-        self.connection.execute("DROP SCHEMA IF EXISTS stand_in CASCADE")
+        if self._changed:
+            self.connection.execute("DROP SCHEMA IF EXISTS stand_in CASCADE")
         while self._held:
             self._held.pop().release()
 

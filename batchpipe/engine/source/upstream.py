@@ -63,8 +63,8 @@ class UpstreamViews:
     """The views of a session over upstream tables.
 
     `aliases` are the names by which SQL may call the project's databases, the one that is searched first before the
-    other. `all_rows` says whether some SQL may call `all_rows()`, `may_name` whether some SQL may name a table: of a
-    table that none names no view is made.
+    other; `attached` are the hidden names of those that there are. `all_rows` says whether some SQL may call
+    `all_rows()`, `may_name` whether some SQL may name a table: of a table that none names no view is made.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -72,6 +72,7 @@ class UpstreamViews:
     aliases: list[str] = field(default_factory=list)
     all_rows: bool = True
     may_name: Callable[[str], bool] = lambda _: True
+    attached: list[str] = field(default_factory=list)
     declared: bool = False
     _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
     _made: list[str] = field(default_factory=list, init=False)
@@ -86,11 +87,13 @@ class UpstreamViews:
         shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
-            there = run(query("tables_of_database"), {"database": self.hidden(alias)}).fetchall()
+            hidden, there = self.hidden(alias), []
+            if hidden in self.attached:
+                there = run(query("tables_of_database"), {"database": hidden}).fetchall()
             self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name in there}
             for known, (schema, name) in self._there[alias].items():
                 if known not in shown and self.may_name(name):
-                    rows = _dotted(self.hidden(alias), schema, name)
+                    rows = _dotted(hidden, schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
         if self.all_rows:
             run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
@@ -108,8 +111,9 @@ class UpstreamViews:
         for view in self._made:
             run(f"DROP VIEW IF EXISTS {view}")
         self._made.clear()
-        run("DROP MACRO TABLE IF EXISTS memory.main.all_rows")
-        run(f"DROP SCHEMA IF EXISTS memory.{quote_identifier(ALL)} CASCADE")
+        if self.all_rows:
+            run("DROP MACRO TABLE IF EXISTS memory.main.all_rows")
+            run(f"DROP SCHEMA IF EXISTS memory.{quote_identifier(ALL)} CASCADE")
         for alias in self.aliases:
             run(f"DETACH DATABASE IF EXISTS {quote_identifier(alias)}")
 

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from batchpipe.engine.output.ownership import output_place, table_columns
-from batchpipe.engine.plan.plan import DUE_REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
@@ -25,6 +27,7 @@ from batchpipe.sql.quoting import (
     quote_identifier,
     quote_list,
     quote_literal,
+    quote_table,
     sql,
     type_sql,
 )
@@ -34,6 +37,22 @@ from batchpipe.store.queries import query
 
 TEXT_BYTES = 160  # of an expected text, where no answer says how long texts are
 DRAWN = Sql("(hash(s.key, 'expected') % 1000003)::BIGINT")
+
+
+def nothing_changes(session: Session, resolved: Resolved, plan: Plan) -> bool:
+    """Return whether a run leaves the current rows of the output table as they are, as far as the plan shows.
+
+    Reads the output table.
+    """
+    same = not plan.removed and plan.rows_by_reason["unchanged"] == plan.input and not resolved.include_columns
+    if session.blank or not same:
+        return False
+    table = quote_table(resolved.table)
+    try:
+        (rows,) = session.one(sql("SELECT count(*) FROM {table} WHERE _current", table=table))
+    except duckdb.Error:  # the table is not there, or somebody has changed it
+        return False
+    return bool(rows == plan.input)
 
 
 def write_expected_rows(session: Session, resolved: Resolved, snapshot: Snapshot, path: Path) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from batchpipe.providers import AuthHeader, ProviderRules
-from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.providers.anthropic.rules import Rules
 from batchpipe.providers.shared.credentials import checked_key, checked_url
 
 if TYPE_CHECKING:
     import httpx2
+
+    from batchpipe.providers.anthropic.calls import Calls
 
 __all__ = [
     "BASE_URL_VARIABLE",
@@ -62,6 +63,8 @@ def provider(
     with every call; there is one `endpoint`. `transport` carries the HTTP requests; None is the network. Raises
     CredentialsError without a key, or for a key or URL that cannot be part of a request.
     """
+    from batchpipe.providers.anthropic.calls import Calls  # a plan makes no call
+
     name = next((each for each in KEY_VARIABLES if credentials.get(each)), KEY_VARIABLE)
     key = checked_key(credentials.get(name), name=name, provider=RULES.name)
     url = checked_url(base_url or credentials.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL, name=BASE_URL_VARIABLE)

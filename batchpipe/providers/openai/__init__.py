@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 from batchpipe.common.errors import CredentialsError
 from batchpipe.providers import AuthHeader, ProviderRules
-from batchpipe.providers.openai.calls import Calls
 from batchpipe.providers.openai.encoding import CHAT, RESPONSES, Endpoint
 from batchpipe.providers.openai.rules import Rules
 from batchpipe.providers.shared.credentials import checked_key, checked_url
 
 if TYPE_CHECKING:
     import httpx2
+
+    from batchpipe.providers.openai.calls import Calls
 
 __all__ = [
     "BASE_URL_VARIABLE",
@@ -77,6 +78,8 @@ def provider(
     requests; None is the network. Raises CredentialsError without a key, or for a key or URL that cannot be part of a
     request.
     """
+    from batchpipe.providers.openai.calls import Calls  # a plan makes no call
+
     key = checked_key(credentials.get(KEY_VARIABLE), name=KEY_VARIABLE, provider=RULES.name)
     url = checked_url(base_url or credentials.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL, name=BASE_URL_VARIABLE)
     if not urlsplit(url).path.strip("/"):

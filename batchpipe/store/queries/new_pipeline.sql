@@ -108,8 +108,7 @@ CREATE OR REPLACE TABLE work.to_send (
     key_id UUID, position BIGINT, rung SMALLINT, rungs UINTEGER, bytes INTEGER, line_bytes INTEGER, max_usd DECIMAL(38, 15),
     is_first BOOLEAN, too_long_for SMALLINT, expected_input_tokens BIGINT, expected_output_tokens BIGINT, number BIGINT,
     grouping BIGINT
-);
-DROP TABLE work.candidates
+)
 
 -- name: no_recent_batches
 CREATE OR REPLACE TABLE work.recent_batches (requests INTEGER, seconds DOUBLE)

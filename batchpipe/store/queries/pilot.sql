@@ -1,5 +1,12 @@
 -- The pilot of a prompt version: the rows that were sent, their outcomes, and the approval.
 
+-- name: any_pilot
+-- Whether the pipelines ever had a pilot: most have none, and to look at its chunks takes ten times as long.
+SELECT EXISTS (
+    SELECT 1 FROM ledger.events WHERE pipeline IN ({pipelines})
+        AND (kind = 'pilot_approved' OR kind = 'chunk_prepared' AND (data ->> 'pilot')::BOOLEAN)
+)
+
 -- name: pilot_standing
 WITH chunks AS (
     SELECT chunk_id, is_open FROM ledger.batches

@@ -102,6 +102,9 @@ WHERE r.pipeline IN ({pipelines})
     )
 GROUP BY key_id
 
+-- name: nothing_pending
+CREATE OR REPLACE TABLE work.pending (key_id UUID, started BIGINT)
+
 -- name: identities
 -- work.identities: One row is a prompt version and a policy that decisions stand under, compared with those of today.
 CREATE OR REPLACE TABLE work.identities AS
@@ -164,6 +167,9 @@ FROM (
     LEFT JOIN work.redo r USING (key_id)
 )
 WHERE reason <> 'unchanged'
+
+-- name: one_candidate
+SELECT 1 FROM work.compared WHERE reason = 'candidate' LIMIT 1
 
 -- name: candidates
 -- work.candidates: One row is a row of the input that may be due, with its standing decision and its usable rungs.
@@ -634,6 +640,9 @@ standing AS (
 SELECT {columns}
 FROM standing s {table}
 WHERE s.reason <> 'failed'
+
+-- name: count_leading
+SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading
 
 -- name: vanished
 -- Every key of the input that is not unchanged is in `compared` once; the unchanged keys are known and have answers.

@@ -236,6 +236,22 @@ DELETE FROM work.due WHERE (fingerprint, rung) IN (SELECT (fingerprint, rung) FR
 -- name: waits_elsewhere
 SELECT pipeline, count(*) FROM work.asked_elsewhere WHERE in_flight GROUP BY pipeline ORDER BY pipeline
 
+-- name: any_open
+-- Whether any chunk or call has no recorded end: far cheaper than `ledger.batches`, and nothing is open most of the time.
+SELECT EXISTS (
+    SELECT 1 FROM ledger.events WHERE chunk_id IS NOT NULL
+    GROUP BY chunk_id
+    HAVING bool_or(kind IN ('chunk_prepared', 'call_prepared')) AND NOT bool_or(kind IN (
+        'batch_collected', 'batch_gone', 'chunk_refused', 'chunk_not_sent', 'chunk_not_found', 'chunk_abandoned',
+        'call_ended'
+    ))
+)
+
+-- name: bounded_chunks
+SELECT count(*) FROM ledger.events
+WHERE kind = 'chunk_prepared' AND split_part(pipeline, ':', 1) IN ({families})
+    AND (data ->> 'reserve_usd')::DECIMAL(38, 15) < (data ->> 'max_usd')::DECIMAL(38, 15)
+
 -- name: open_load
 -- What was reserved for a chunk is in the event of its intent; where nothing was, the most is held.
 WITH reserves AS (
