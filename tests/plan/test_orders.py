@@ -95,6 +95,22 @@ def test_a_rule_that_is_no_condition_is_refused_with_its_place(project: Project,
     assert project.requests_sent() == 0
 
 
+def test_an_answer_that_came_after_the_order_is_not_asked_for_again(project: Project) -> None:
+    rules = [
+        {"match": "late", "outcome": "wrong_enum", "times": 1},
+        {"match": "", "outcome": "output", "output": {"label": "bug", "score": 0.9}},
+    ]
+    project.faults({"requests": rules})
+    project.pipeline()
+    project.rows([{**row, "body": "late" if row["id"] == 3 else row["body"]} for row in numbered(3)])
+    project.run(no_wait=True)
+    # When the order is given the third row has no label yet: its answer is invalid, and the second one is a bug.
+    assert project.run(redo="label = 'bug'").submitted == 3
+    assert project.requests_sent() == 6
+    assert words(project) == {"unchanged": 3}
+    assert project.run().submitted == 0
+
+
 def test_a_redo_that_was_withdrawn_half_way_sends_no_more(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(10))

@@ -215,8 +215,9 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
             relation = output_relation(resolved, snapshot, order.condition)
             wanted = sql(
                 "SELECT key_id, 'fresh' FROM ({relation}) WHERE {truth} "
-                "AND key_id IN (SELECT key_id FROM work.standing WHERE started < $seq)",
+                "AND key_id IN (SELECT key_id FROM work.standing WHERE started < $seq) AND key_id NOT IN ({since})",
                 relation=relation,
+                since=query("answered_since", pipelines=quote_list(resolved.names)),
                 truth=order.condition.truth,
             )
         session.execute(

@@ -19,6 +19,14 @@ JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline 
 JOIN (SELECT DISTINCT custom_id, settings FROM ledger.requests WHERE pipeline IN ({pipelines})) r USING (custom_id)
 WHERE s.state = 'accepted' AND s.started < $seq AND r.settings NOT IN ({present})
 
+-- name: answered_since
+-- The keys that stand by an answer to a request that was sent after the order: nobody has seen it who gave the order.
+SELECT s.key_id
+FROM work.standing s
+JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
+WHERE s.started < $seq
+    AND d.custom_id IN (SELECT custom_id FROM ledger.requests WHERE pipeline IN ({pipelines}) AND seq > $seq)
+
 -- name: standing_accepts
 -- The `accept` of each rung, as a JSON list, of the policies under which rows stand.
 SELECT DISTINCT (p.policy -> 'accept')::VARCHAR
