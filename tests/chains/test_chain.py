@@ -206,3 +206,38 @@ def test_a_budget_of_the_project_bounds_all_pipelines_together(chained: Chained)
     assert chained("run", "classify", "--json").value["status"] == "done"
     (chained.root / "batchpipe.toml").write_text("[budget]\nmax_usdd = 1\n", encoding="utf-8")
     assert chained("plan", "--all").code == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [
+        ("classify", 3),
+        ("batchpipe.main.Classify", 3),
+        ("all_rows('Classify')", 4),
+        ("extract JOIN classify USING (id)", 2),
+    ],
+)
+def test_what_is_not_current_never_leaves_the_table_of_a_pipeline_without_a_file(
+    chained: Chained, rows: str, read: int
+) -> None:
+    chained.run("--all")
+    write_tickets(chained.root, TICKETS[1:])
+    chained.run("classify", "extract")
+    assert chained.sql("SELECT count(*), count(*) FILTER (WHERE _current) FROM classify") == [(4, 3)]
+    (chained.root / "pipelines" / "classify.toml").unlink()
+    (chained.root / "pipelines" / "reader.toml").write_text(
+        f"""
+[input]
+query = "SELECT id FROM {rows}"
+key = "id"
+[prompt]
+user_text = "Read: {{{{ id }}}}"
+[output.fields.word]
+type = "string"
+[[models]]
+model = "claude-haiku-4-5"
+max_tokens = 50
+""",
+        encoding="utf-8",
+    )
+    assert json.loads(chained("plan", "reader", "--json").out)["due"] == read

@@ -181,6 +181,12 @@ class Source:
         if self._upstream is not None:
             self._upstream.aliases, self._upstream.attached = self._shown, self._aliases
             self._upstream.show()
+        elif (views := views_of(self.file, self.connection, ())).hide_rows(self._aliases):
+            # The output tables of pipelines without a file: views over them leave out what is not current.
+            self.release_databases()
+            self._upstream = views
+            self.attach_databases()
+            return
         searched = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._shown)]
         self.connection.execute(f"SET search_path = {quote_literal(','.join(searched))}")
 

@@ -33,6 +33,7 @@ from batchpipe.sql.quoting import (
     type_sql,
 )
 from batchpipe.sql.types import Many
+from batchpipe.store.output_marks import read_mark
 from batchpipe.store.queries import query
 
 HIDDEN = "store of {alias}"
@@ -64,7 +65,8 @@ class UpstreamViews:
 
     `aliases` are the names by which SQL may call the project's databases, the one that is searched first before the
     other; `attached` are the hidden names of those that there are. `all_rows` says whether some SQL may call
-    `all_rows()`, `may_name` whether some SQL may name a table: of a table that none names no view is made.
+    `all_rows()`, `may_name` whether some SQL may name a table: of a table that none names no view is made. `own` is the
+    pipeline's own output table, of which its SQL reads all rows.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -72,6 +74,7 @@ class UpstreamViews:
     aliases: list[str] = field(default_factory=list)
     all_rows: bool = True
     may_name: Callable[[str], bool] = lambda _: True
+    own: str = ""
     attached: list[str] = field(default_factory=list)
     declared: bool = False
     _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
@@ -82,21 +85,33 @@ class UpstreamViews:
         return HIDDEN.format(alias=alias)
 
     def show(self) -> None:
-        """Make the views over what is attached: of upstream tables the current rows, of other tables all."""
+        """Make the views over what is attached: of output tables the current rows, of other tables all.
+
+        An output table whose pipeline has no file any more is known by its mark.
+        """
         run = self.connection.execute
+        without_file: dict[str, UpstreamTable] = {}
         shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
             hidden, there = self.hidden(alias), []
             if hidden in self.attached:
                 there = run(query("tables_of_database"), {"database": hidden}).fetchall()
-            self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name in there}
-            for known, (schema, name) in self._there[alias].items():
-                if known not in shown and self.may_name(name):
+            self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name, _ in there}
+            for schema, name, comment in there:
+                known = folded(f"{schema}.{name}")
+                if known in shown or not self.may_name(name):
+                    continue
+                mark = read_mark(comment)
+                if mark is not None and known != self.own:
+                    table = UpstreamTable(pipeline=mark.pipeline, table=f"{schema}.{name}", columns=list)
+                    without_file.setdefault(known, table)
+                else:
                     rows = _dotted(hidden, schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
         if self.all_rows:
             run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
+        self.tables = [*self.tables, *without_file.values()]
         for each in self.tables:
             self._show_table(each)
         if not self.all_rows:
@@ -104,6 +119,16 @@ class UpstreamViews:
         written = sql("translate({name}, '\"', '')", name=folded_sql(Sql("written")))
         place = sql("{schema} || {written} || '\"'", schema=quote_literal(f'memory."{ALL}"."'), written=written)
         run(f"CREATE OR REPLACE MACRO memory.main.all_rows(written) AS TABLE SELECT * FROM query_table({place})")
+
+    def hide_rows(self, aliases: Sequence[str]) -> bool:
+        """Return whether SQL may name a table in the databases `aliases` whose rows are not all current."""
+        return any(
+            read_mark(comment) is not None and folded(f"{schema}.{name}") != self.own and self.may_name(name)
+            for alias in aliases
+            for schema, name, comment in self.connection.execute(
+                query("tables_of_database"), {"database": alias}
+            ).fetchall()
+        )
 
     def release(self) -> None:
         """Drop the views, so that the databases can be let go of."""
@@ -179,15 +204,16 @@ def views_of(
     file: PipelineFile, connection: duckdb.DuckDBPyConnection, tables: Sequence[UpstreamTable]
 ) -> UpstreamViews:
     """Return the views over upstream tables, and over those other tables that some SQL of the file may name."""
+    own = folded(".".join(table_parts(file.pipeline.output.table or file.pipeline.name)))
     if file.pipeline.input.setup:
-        return UpstreamViews(connection=connection, tables=tables)
+        return UpstreamViews(connection=connection, tables=tables, own=own)
     text = folded(f"{file.query} {file.pipeline.model_dump_json()}")
     hides = _HIDING.search(text) is not None
 
     def may_name(table: str) -> bool:
         return hides or _WORD.fullmatch(table) is None or folded(table) in text
 
-    return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, may_name=may_name)
+    return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, may_name=may_name, own=own)
 
 
 def _two_parts(table: UpstreamTable) -> tuple[str, str]:
