@@ -149,7 +149,7 @@ class Disk:
 
 def _shown(name: str) -> str:
     """Return a name as it is in the trace: without what the process or the system drew."""
-    return DRAWN.sub("-TEMP", name.replace(f".{os.getpid()}.", ".PID."))
+    return DRAWN.sub("-TEMP", re.sub(rf"(?<=[.-]){os.getpid()}(?=[.-])", "PID", name))
 
 
 @contextmanager
