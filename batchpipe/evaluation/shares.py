@@ -62,7 +62,7 @@ class Reviewed:
 
 def shares_of(rows: Reviewed, by: Any) -> list[Share]:
     """Return the share of each value that a model or a person gave, the largest first."""
-    values, seen = dict.fromkeys([*rows.answers, *rows.truths]), Seen.of(rows)
+    values, seen = dict.fromkeys([*rows.answers, *rows.truths]), RowArrays.of(rows)
     found = [_share(seen, value, by) for value in values]
     return sorted(found, key=lambda each: (-each.share, each.value is None, each.value or ""))
 
@@ -71,11 +71,11 @@ def share_of(rows: Reviewed, value: str | None, by: Any = None) -> Share:
     """Return the share of one value with its interval. Raises ValueError for no rows."""
     if not rows.answers:
         raise ValueError("a share of no rows")
-    return _share(Seen.of(rows), value, by)
+    return _share(RowArrays.of(rows), value, by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class RowArrays:
     """The rows of one group as arrays: `answers` to all rows, and what was said, the truth and the weight of each
     reviewed one.
     """
@@ -87,17 +87,17 @@ class Seen:
     halves: HalfRows
 
     @staticmethod
-    def of(rows: Reviewed) -> Seen:
+    def of(rows: Reviewed) -> RowArrays:
         """Return the arrays of these rows. The weight of a row is 1 / probability."""
         np = numpy()
         answers, truths = np.array(rows.answers, dtype=object), np.array(rows.truths, dtype=object)
         said = answers[np.array(rows.places, dtype=int)]
         weights = 1 / np.array(rows.probabilities, dtype=float)
         halves = HalfRows.of(weights, (said != truths).astype(bool))
-        return Seen(answers=answers, said=said, truths=truths, weights=weights, halves=halves)
+        return RowArrays(answers=answers, said=said, truths=truths, weights=weights, halves=halves)
 
 
-def _share(rows: Seen, value: str | None, by: Any) -> Share:
+def _share(rows: RowArrays, value: str | None, by: Any) -> Share:
     answered, seen, truth = ((each == value).astype(bool) for each in (rows.answers, rows.said, rows.truths))
     n, reviewed = len(answered), len(seen)
     counted = float(answered.mean())
