@@ -33,7 +33,7 @@ from batchpipe.sql.quoting import (
     type_sql,
 )
 from batchpipe.sql.types import Many
-from batchpipe.store.output_marks import read_mark
+from batchpipe.store.output_marks import OutputMark, read_mark
 from batchpipe.store.queries import query
 
 HIDDEN = "store of {alias}"
@@ -102,8 +102,8 @@ class UpstreamViews:
                 known = folded(f"{schema}.{name}")
                 if known in shown or not self.may_name(name):
                     continue
-                mark = read_mark(comment)
-                if mark is not None and known != self.own:
+                mark = self._mark_of_other(known, comment)
+                if mark is not None:
                     table = UpstreamTable(pipeline=mark.pipeline, table=f"{schema}.{name}", columns=list)
                     without_file.setdefault(known, table)
                 else:
@@ -111,8 +111,7 @@ class UpstreamViews:
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
         if self.all_rows:
             run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
-        self.tables = [*self.tables, *without_file.values()]
-        for each in self.tables:
+        for each in (*self.tables, *without_file.values()):
             self._show_table(each)
         if not self.all_rows:
             return
@@ -123,12 +122,16 @@ class UpstreamViews:
     def hide_rows(self, aliases: Sequence[str]) -> bool:
         """Return whether SQL may name a table in the databases `aliases` whose rows are not all current."""
         return any(
-            read_mark(comment) is not None and folded(f"{schema}.{name}") != self.own and self.may_name(name)
+            self._mark_of_other(folded(f"{schema}.{name}"), comment) is not None and self.may_name(name)
             for alias in aliases
             for schema, name, comment in self.connection.execute(
                 query("tables_of_database"), {"database": alias}
             ).fetchall()
         )
+
+    def _mark_of_other(self, table: str, comment: str | None) -> OutputMark | None:
+        """Return the mark of an output table that is another pipeline's; None for any other table."""
+        return None if table == self.own else read_mark(comment)
 
     def release(self) -> None:
         """Drop the views, so that the databases can be let go of."""
