@@ -7,9 +7,25 @@ from urllib.parse import quote
 import duckdb
 from pages.shown import WRITE, client_of
 from projects import Project
+from starlette.testclient import TestClient
 
 from media.drawn import pdf, png
 from media.test_files import BOTH, FILES, hash_of, write
+
+
+def page_with_picture(client: TestClient) -> tuple[str, str]:
+    """Return the page of row 1, once it is whole, and where its picture is, which is shown and runs nothing."""
+    page = client.get("/p/demo/row/1").text
+    while "being read" in page:
+        page = client.get("/p/demo/row/1").text
+    source = f"/p/demo/file/{hash_of(png(1))}/1"
+    assert f'<img src="{source}"' in page
+    shown = client.get(source)
+    assert (shown.status_code, shown.content) == (200, png(1))
+    assert shown.headers["content-type"] == "image/png"
+    assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert shown.headers["x-content-type-options"] == "nosniff"
+    return page, source
 
 
 def test_the_row_and_the_desk_show_what_the_row_has_sent_and_nothing_else(project: Project) -> None:
@@ -24,19 +40,10 @@ def test_the_row_and_the_desk_show_what_the_row_has_sent_and_nothing_else(projec
     assert project.run().rows["accepted"] == 2
     (project.root / "batchpipe.toml").touch()
     with client_of(project) as client:
-        page = client.get("/p/demo/row/1").text
-        while "being read" in page:
-            page = client.get("/p/demo/row/1").text
-        source = f"/p/demo/file/{hash_of(png(1))}/1"
-        assert f'<img src="{source}"' in page
+        page, source = page_with_picture(client)
         assert f"1.pdf, application/pdf, {len(pdf(1)):,} bytes, 1 pages" in page
         assert hash_of(pdf(1)) in page
         assert str(project.root) not in page
-        shown = client.get(source)
-        assert (shown.status_code, shown.content) == (200, png(1))
-        assert shown.headers["content-type"] == "image/png"
-        assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
-        assert shown.headers["x-content-type-options"] == "nosniff"
         # The picture of another row, a document, a file that no row names, and what is no hash.
         for sha256, key in (
             (hash_of(png(2)), "1"),
@@ -75,15 +82,7 @@ def test_pictures_that_are_bytes_of_the_input_are_shown_too(project: Project) ->
     assert project.run().rows["accepted"] == 3
     (project.root / "batchpipe.toml").touch()
     with client_of(project) as client:
-        page = client.get("/p/demo/row/1").text
-        while "being read" in page:
-            page = client.get("/p/demo/row/1").text
-        source = f"/p/demo/file/{hash_of(png(1))}/1"
-        assert f'<img src="{source}"' in page
-        shown = client.get(source)
-        assert (shown.status_code, shown.content) == (200, png(1))
-        assert shown.headers["content-type"] == "image/png"
-        assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        _, source = page_with_picture(client)
         for sha256, key in ((hash_of(png(2)), "1"), (hash_of(png(1)), "2"), (hash_of(png(1)), "3")):
             assert client.get(f"/p/demo/file/{sha256}/{key}").status_code == 404
         with duckdb.connect(str(project.root / "source.duckdb")) as connection:
