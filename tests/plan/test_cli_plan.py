@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,7 @@ from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.plan.due_work import MEANINGS
+from batchpipe.commands.printing.estimates import rungs_text
 from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 
 
@@ -192,9 +194,28 @@ class TestPlan:
         project.pipeline(BASIC.replace("claude-haiku-4-5", "claude-from-our-gateway"))
         found = typed("plan", "demo")
         assert found.code == 0
-        assert "cost    unknown expected" in found.out
+        assert "cost    unknown: a model has no price" in found.out
         assert "no price is known" in found.out
         assert typed("plan", "demo", "--json").value["estimate"]["cost_usd"] is None
+
+
+def test_each_rung_has_its_requests(project: Project) -> None:
+    project.rows(numbered(1))
+    accept = 'max_tokens = 200\naccept = "score > 2"\n[[models]]\nmodel = "claude-opus-4-8"\nmax_tokens = 200\n'
+    project.pipeline(BASIC.replace("max_tokens = 200\n", accept))
+    estimate = project.plan().estimate
+    first, second = estimate.rungs
+    assert rungs_text(replace(estimate, rungs=(first,))) == ""
+    for requests, cost_usd, expected in (
+        (1_234.4, Decimal("1.5"), "1,234 requests to claude-haiku-4-5 for $1.50"),
+        (2.4, Decimal("0.0036"), "2.4 requests to claude-haiku-4-5 for $0.0036"),
+        (2.0, Decimal("0.0036"), "2 requests to claude-haiku-4-5 for $0.0036"),
+        (1.0, Decimal("0.0005"), "1 request to claude-haiku-4-5 for $0.0005"),
+        (0.2, Decimal("0.0003"), "0.2 requests to claude-haiku-4-5 for $0.0003"),
+        (0.04, None, "fewer than 0.1 requests to claude-haiku-4-5 at an unknown price"),
+    ):
+        rungs = (replace(first, requests=requests, cost_usd=cost_usd), second)
+        assert rungs_text(replace(estimate, rungs=rungs)).startswith(f"expected, with retries: {expected}, ")
 
 
 EXPLAINED = BASIC.replace(

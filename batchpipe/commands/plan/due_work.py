@@ -10,7 +10,7 @@ from batchpipe.commands.call.moments import moment_to_come
 from batchpipe.commands.call.options import RowsRequest
 from batchpipe.commands.plan.pilot import held_text
 from batchpipe.commands.printing.caching import expected_cache_text
-from batchpipe.commands.printing.estimates import full_price_text, interval_text, rungs_text, time_text
+from batchpipe.commands.printing.estimates import cost_text, full_price_text, rungs_text, time_text
 from batchpipe.commands.printing.media import all_limits, files_text, unfit_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe
 from batchpipe.engine.plan.plan import REASONS, Plan
@@ -89,14 +89,14 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
         ("files", "; ".join(files_text(each) for each in plan.media.figures) if plan.media else ""),
         ("limits", "; ".join(all_limits(resolved)) if plan.media else ""),
-        ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
+        ("cost", cost_text(estimate)),
         ("prices", full_price_text(estimate)),
         ("rungs", rungs_text(estimate)),
         ("too long", "; ".join(_too_long_text(each) for each in plan.too_long)),
         ("cache", expected_cache_text(estimate.caching)),
         (
             "saved",
-            f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",
+            f"{money(saved)}: realtime calls would cost {money(estimate.realtime_usd)}" if saved else "",
         ),
         ("hurry", hurry_text(plan)),
         ("time", time_text(estimate, chunking) if batches else _realtime_text(resolved)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.caching import expected_object
@@ -46,18 +47,39 @@ def interval_text(estimate: Estimate) -> str:
     """Return the 90% interval of the cost, and the number of results that it is based on."""
     if estimate.low_usd is None or estimate.high_usd is None:
         return ""
-    seen = "no results yet" if not estimate.seen else f"by {count(estimate.seen, 'result')}"
+    seen = "no results yet" if not estimate.seen else f"estimated from {count(estimate.seen, 'result')}"
     return f" ({money(estimate.low_usd)} to {money(estimate.high_usd)}, {seen})"
+
+
+def cost_text(estimate: Estimate) -> str:
+    """Return the expected cost with its interval, and the most that it can be."""
+    if estimate.cost_usd is None:
+        return "unknown: a model has no price"
+    return f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"
 
 
 def rungs_text(estimate: Estimate) -> str:
     """Return how many requests each rung is expected to get, retries included; empty for a single rung."""
     if len(estimate.rungs) < 2:
         return ""
-    return ", ".join(
-        f"{each.requests:,.{0 if each.requests >= 10 else 1}f} to {each.model} for {money(each.cost_usd)}"
-        for each in estimate.rungs
+    each_rung = (
+        f"{_expected_requests(each.requests)} to {each.model} {_price(each.cost_usd)}" for each in estimate.rungs
     )
+    return f"expected, with retries: {', '.join(each_rung)}"
+
+
+def _expected_requests(number: float) -> str:
+    """Return a number that is a mean as `12 requests`, `1 request`, `2.4 requests`, `fewer than 0.1 requests`."""
+    if 0 < number < 0.1:
+        return "fewer than 0.1 requests"
+    rounded = round(number, 1)
+    if number >= 10 or rounded == int(rounded):
+        return count(round(number), "request")
+    return f"{rounded} requests"
+
+
+def _price(cost_usd: Decimal | None) -> str:
+    return f"for {money(cost_usd)}" if cost_usd is not None else "at an unknown price"
 
 
 def time_text(estimate: Estimate, chunking: Chunking) -> str:
@@ -72,7 +94,7 @@ def time_text(estimate: Estimate, chunking: Chunking) -> str:
         waves += f" and {count(more)} more for retries and higher rungs"
     if estimate.stopped:
         waves += ", until the budget is used up"
-    by = f"by {count(times.batches, 'batch', 'batches')} before" if times.batches else "by the provider's own figures"
+    basis = count(times.batches, "earlier batch", "earlier batches") if times.batches else "the provider's own figures"
     usual, high = estimate.usual_seconds, estimate.high_seconds
     spans = f"about {duration(usual)}, up to {duration(high)}" if high >= 60 else "under a minute"
-    return f"{spans}: {waves}, {by}"
+    return f"{spans}: {waves}, estimated from {basis}"
