@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchpipe.cli.app import app
-from batchpipe.cli.shared_options import BEGIN, EPILOG, Json
+from batchpipe.cli.shared_options import BEGIN, EPILOG, Json, page_names
 from batchpipe.commands.call.options import Task
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def new(
 def docs(
     context: typer.Context,
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="The page to show, such as guides/review.")
+        str | None,
+        typer.Argument(metavar="TOPIC", help="The page to show, such as guides/review.", autocompletion=page_names),
     ] = None,
     html: Annotated[
         str | None, typer.Option("--html", metavar="DIR", help="Write all pages into this folder as HTML.")

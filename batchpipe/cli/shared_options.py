@@ -20,19 +20,30 @@ def at_most(value: int | None) -> int | None:
     return None if value is None else min(value, MOST_ROWS)
 
 
-def pipeline_names(incomplete: str) -> list[str]:
+def pipeline_names(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of pipelines that begin with `incomplete`, for shell completion.
 
-    They are the files in the nearest folder `pipelines` upward of the working folder, and below it; nothing is read.
+    They are the files in the nearest folder `pipelines` upward of the working folder (or of `-C`), and below it;
+    nothing is read. Names that stand on the command line already are left out.
     """
     from batchpipe.pipeline.files import FOLDER, pipeline_files
 
-    here = Path.cwd()
+    here = Path(context.find_root().params.get("directory") or ".").absolute()
+    given = context.params.get("pipelines") or ()
     for folder in (here, *here.parents):
         if (folder / FOLDER).is_dir():
-            found = [path.stem for path in pipeline_files(folder / FOLDER)]
-            return sorted(name for name in found if name.startswith(incomplete))
+            found = {path.stem for path in pipeline_files(folder / FOLDER)}
+            return sorted(name for name in found.difference(given) if name.startswith(incomplete))
     return []
+
+
+def page_names(incomplete: str) -> list[str]:
+    """Return the pages that `incomplete` begins, for shell completion: `guides/review`, or `review` alone."""
+    from batchpipe.commands.docs.pages import read_pages
+
+    names = {page.topic for page in read_pages()}
+    names |= {page.name for page in read_pages()} if incomplete else set()
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 Html: TypeAlias = Annotated[

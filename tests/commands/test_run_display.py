@@ -168,7 +168,7 @@ class TestLines:
         assert lines[:5] == [
             "demo  uploading 3 of 16 batches, $1.10 spent in this run",
             "  10 accepted, 2 failed of 9,000 rows",
-            "  12 min so far, about 20 min left by 12 batches before",
+            "  12 min so far, about 20 min left, estimated from 12 earlier batches",
             "  $1.20 of $5.00 spent ([budget] max_usd)",
             "  waiting: 200 requests for room in [budget] max_usd",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,10 @@ class TestCompletion:
             path.stem for path in pipeline_files(root / "pipelines")
         )
         assert completed("batchpipe run t", tmp_path.parent) == []
+        assert completed(f"batchpipe -C {root} run ticket_t", tmp_path.parent) == ["ticket_triage"]
+        assert completed("batchpipe run ticket_queue ticket_", root) == ["ticket_refunds", "ticket_triage"]
+        assert completed("batchpipe docs rev", root) == ["review"]
+        assert completed("batchpipe docs guides/rev", root) == ["guides/review"]
 
     def test_the_script_for_a_shell_is_shown_and_installed(self, tmp_path: Path) -> None:
         for option in ("--show-completion", "--install-completion"):
@@ -62,6 +67,67 @@ class TestCompletion:
             assert "Traceback" not in ended.stderr
             shown = ended.stdout + "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
             assert "_BATCHPIPE_COMPLETE" in shown
+
+
+BASH = """
+for words in "$@"; do
+  COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+  _batchpipe_completion batchpipe
+  echo "${COMPREPLY[@]}"
+done
+"""
+FISH = "for words in $argv; complete -C $words; end"
+# zsh completes at a terminal only: a second zsh has one, and is sent the words and a tab.
+ZSH = r"""
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PS1=; autoload -U compinit; compinit -u -D; source $1; print rea''dy"
+zpty -r shell answer '*ready*'
+shift
+for words in $argv; do
+  last=${words##* }
+  zpty -w -n shell "$words"$'\t'
+  zpty -r shell answer "*${last}[a-z-]#* "
+  print -r -- "$answer"
+  zpty -w -n shell $'\C-u'
+done
+"""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_real_shell_completes(shell: str, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    root, programs = copy_examples(tmp_path), tmp_path / "programs"
+    programs.mkdir()
+    (programs / "batchpipe").write_text(f'#!/bin/sh\nexec {sys.executable} -m batchpipe "$@"\n', encoding="utf-8")
+    (programs / "batchpipe").chmod(0o755)
+
+    def shown(script: str, *arguments: str) -> str:
+        ended = subprocess.run(
+            [program, *{"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell], "-c", script, *arguments],
+            cwd=root,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": f"{programs}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.stderr == ""
+        return ended.stdout
+
+    given = tmp_path / "given"
+    given.write_text(shown("batchpipe --show-completion; true"), encoding="utf-8")
+    typed = ["batchpipe recov", "batchpipe run --retry", "batchpipe run ticket_tri"]
+    found = {
+        "bash": lambda: shown(f". {given}\n{BASH}", "bash", *typed),
+        "zsh": lambda: shown(f"setopt extendedglob\n{ZSH}", "zsh", str(given), *typed),
+        "fish": lambda: shown(f". {given}\n{FISH}", *typed),
+    }[shell]()
+    for word in ("recover", "--retry-failed", "ticket_triage"):
+        assert word in found
 
 
 def test_the_version_has_a_short_option(tmp_path: Path) -> None:

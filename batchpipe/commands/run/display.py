@@ -300,6 +300,6 @@ def _time_line(found: RunView) -> str:
     so_far = f"{duration(found.elapsed_seconds)} so far"
     if found.left_seconds is None:
         return so_far
-    by = f"by {count(found.batches_before, 'batch', 'batches')} before"
+    by = f"estimated from {count(found.batches_before, 'earlier batch', 'earlier batches')}"
     left = f"about {duration(found.left_seconds)} left" if found.left_seconds >= 1 else "expected to end now"
-    return f"{so_far}, {left} {by}"
+    return f"{so_far}, {left}, {by}"
