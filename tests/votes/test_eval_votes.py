@@ -57,9 +57,12 @@ def test_conditions_that_read_votes_do_not_keep_an_evaluation_from_its_members(d
 
 
 def test_the_agreement_is_tuned_and_each_member_has_its_own_cost(desk: Desk, call: CommandLine) -> None:
-    desk.pipeline(HEAD + PANEL + TOP + GOLD)
+    checked = HEAD + '[output.checks]\nseen = "_votes IS NULL OR len(_votes) = 3"\n'
+    desk.pipeline(checked + PANEL + TOP + GOLD)
     assert call("eval", "demo").code == 0
-    found: dict[str, Any] = call("eval", "demo", "--tune", "--json").value
+    tuned = call("eval", "demo", "--tune", "--json")
+    assert tuned.code == 0, tuned.talk
+    found: dict[str, Any] = tuned.value
     paid = dict(
         desk.sql(
             "SELECT q.model, sum(r.cost_usd) FROM ledger.results r JOIN ledger.requests q USING (chunk_id, custom_id) "
@@ -81,7 +84,7 @@ def test_the_agreement_is_tuned_and_each_member_has_its_own_cost(desk: Desk, cal
     assert desk.requests_sent() == sent
 
     # Another prompt is held against the first one: each member is asked anew.
-    desk.pipeline((HEAD + PANEL + TOP + GOLD).replace("{{ body }}", "{{ body }}!"))
+    desk.pipeline((checked + PANEL + TOP + GOLD).replace("{{ body }}", "{{ body }}!"))
     against = call("eval", "demo", "--against", "v1", "--json").value["against"]
     assert (against["version"].partition(" ")[0], against["accuracy"]) == ("v1", Decimal("0.75"))
     assert desk.requests_sent() == sent + 3 * ROWS + ROWS // len(KINDS)

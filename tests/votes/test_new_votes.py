@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from commandline import CommandLine
-from desks import HEAD, PANEL, Desk
+from desks import HEAD, PANEL, TOP, Desk
 from projects import BASIC, numbered
 
 from batchpipe.pipeline.reference import json_schema
@@ -93,7 +93,24 @@ def test_check_warns_of_votes_that_say_nothing(desk: Desk) -> None:
     desk.pipeline(BASIC + 'accept = "_agreement > 0.6"\n' + PANEL)
     (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "1 accept"]
     assert "`accept` of rung 1 reads _agreement, which is NULL there" in warning.what
+    desk.pipeline(BASIC + 'accept = "coalesce(_agreement, 1) > 0.6"\n' + PANEL)
+    assert not [each for each in desk.preview().resolved.warnings if each.key == "1 accept"]
     twice = json.dumps(["claude-haiku-4-5", "claude-haiku-4-5", "claude-sonnet-4-6"])
     desk.pipeline(HEAD + f"[[models]]\npanel = {twice}\nmax_tokens = 200\ntemperature = 0\n")
     (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "1 temperature"]
     assert "samples of `claude-haiku-4-5` are mostly the same" in warning.what
+
+
+def test_check_warns_of_checks_that_no_answer_without_a_vote_passes(desk: Desk) -> None:
+    desk.rows(numbered(1))
+    for check, ladder, warned in (
+        ("len(_votes) = 3", PANEL + TOP, True),
+        ("_agreement > 0.5 AND len(_votes) = 3", PANEL + TOP, True),
+        ("len(_votes) = 3", PANEL, False),
+        ("coalesce(_agreement, 1) > 0.5", PANEL + TOP, False),
+        ("label = 'bug' OR _agreement > 0.5", PANEL + TOP, False),
+    ):
+        desk.pipeline(HEAD + f'[output.checks]\nseen = "{check}"\n' + ladder)
+        found = [each.what for each in desk.preview().resolved.warnings if "the check `seen`" in each.what]
+        assert len(found) == warned, check
+        assert not warned or "is NULL on rung 2: the rung asks once, so that no answer of it is valid" in found[0]

@@ -11,7 +11,9 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import Member
 from batchpipe.providers import Mode, RuleProblem, RungSettings
 from batchpipe.providers.known import KnownProviders
-from batchpipe.sql.conditions import Condition
+from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import joined, quote_identifier, sql, type_sql
 
 # What a vote adds to a row, with its DuckDB types: conditions and the output table have them beside the fields.
 VOTE_COLUMNS = {
@@ -125,24 +127,73 @@ def can_be_voted_on(node: Any) -> bool:
     return "enum" in node or "const" in node or [each for each in kinds if each != "null"] == ["boolean"]
 
 
-def vote_warnings(file: PipelineFile, accepts: Sequence[Condition | None]) -> list[RuleProblem]:
+def vote_warnings(
+    connection: Connection, file: PipelineFile, accepts: Sequence[Condition | None], checks: Mapping[str, Condition]
+) -> list[RuleProblem]:
     """Return warnings about rungs whose votes say nothing. `accepts` are the conditions of the rungs."""
-    return [*_same_samples(file), *_unused_votes(file, accepts)]
+    return [
+        *_same_samples(file),
+        *_unused_votes(connection, file, accepts),
+        *_checks_without_votes(connection, file, checks),
+    ]
 
 
-def _unused_votes(file: PipelineFile, accepts: Sequence[Condition | None]) -> list[RuleProblem]:
+def _unused_votes(connection: Connection, file: PipelineFile, accepts: Sequence[Condition | None]) -> list[RuleProblem]:
     """Return a warning for each rung whose `accept` reads a vote that is never cast there, so that it never holds."""
     what = (
         "`accept` of rung {rung} reads {names}, which is NULL there: the rung asks once, so that no answer is accepted"
     )
     found = []
     for number, (rung, accept) in enumerate(zip(file.pipeline.models, accepts, strict=False), start=1):
-        names = sorted(accept.outputs & set(VOTE_COLUMNS)) if accept is not None and not rung.votes else ()
-        if names:
+        if accept is not None and not rung.votes and not _holds_without(connection, accept):
             hint = "Write samples or panel in the rung, or another accept."
-            problem = what.format(rung=number, names=" and ".join(names))
+            problem = what.format(rung=number, names=_votes_of(accept))
             found.append(RuleProblem(key=f"{number} accept", what=problem, hint=hint, level="warning"))
     return found
+
+
+def _checks_without_votes(
+    connection: Connection, file: PipelineFile, checks: Mapping[str, Condition]
+) -> list[RuleProblem]:
+    """Return a warning for each check that no answer of a rung without a vote can pass. Such answers are paid for and
+    not used.
+
+    A check that reads more than the vote may hold for some answers: nothing is said of it.
+    """
+    what = (
+        "the check `{name}` reads {names}, which is NULL on rung {rung}: the rung asks once, so that no answer of it "
+        "is valid"
+    )
+    single = next((number for number, rung in enumerate(file.pipeline.models, start=1) if not rung.votes), None)
+    found = []
+    for name, check in checks.items() if single is not None else ():
+        if not check.inputs and check.outputs <= VOTE_COLUMNS.keys() and not _holds_without(connection, check):
+            hint = f'Allow for NULL: {name} = "_votes IS NULL OR ..." under [output.checks]; or let the rung vote.'
+            problem = what.format(name=name, names=_votes_of(check), rung=single)
+            found.append(RuleProblem(key=str(single), what=problem, hint=hint, level="warning"))
+    return found
+
+
+def _votes_of(condition: Condition) -> str:
+    """Return in words what a condition reads of votes."""
+    return " and ".join(sorted(condition.outputs & VOTE_COLUMNS.keys()))
+
+
+def _holds_without(connection: Connection, condition: Condition) -> bool:
+    """Return whether a condition may hold for an answer without a vote: it reads none, or it allows for NULL."""
+    if not condition.outputs & VOTE_COLUMNS.keys():
+        return True
+    if condition.inputs or not condition.outputs <= VOTE_COLUMNS.keys():
+        return False
+    nulls = joined(
+        ", ",
+        (
+            sql("NULL::{kind} AS {name}", kind=type_sql(kind), name=quote_identifier(OUTPUT_PREFIX + name))
+            for name, kind in VOTE_COLUMNS.items()
+        ),
+    )
+    row = connection.execute(sql("SELECT {truth} FROM (SELECT {nulls})", truth=condition.truth, nulls=nulls)).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _same_samples(file: PipelineFile) -> list[RuleProblem]:

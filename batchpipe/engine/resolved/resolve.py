@@ -256,7 +256,8 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders, *, an
     conditions = replace(conditions, whens=whens, local=learner if file.pipeline.local is not None else None)
     columns = with_contents(input_columns, contents, _read_as_values(file, templates, conditions))
     made = _resolved(file, ladder, shape, columns, templates, queries, conditions)
-    return replace(made, panels=panels, learner=learner)
+    of_votes = vote_warnings(source.connection, file, conditions.accepts, conditions.checks)
+    return replace(made, panels=panels, learner=learner, warnings=(*made.warnings, *of_votes))
 
 
 def _read_as_values(file: PipelineFile, templates: Templates, conditions: Conditions) -> frozenset[str]:
@@ -345,7 +346,7 @@ def _resolved(
         judge_hash=judge_hash(version.schema_hash, judging(policy), policy["checks"], recipe.number),
         policy=policy,
         toml=dump(file.pipeline),
-        warnings=(*ladder.warnings(shape.full), *vote_warnings(file, conditions.accepts)),
+        warnings=tuple(ladder.warnings(shape.full)),
         local=conditions.local,
     )
 
