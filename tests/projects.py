@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from batchpipe.emulator import Emulator
 from batchpipe.engine.calls.tried import TriedRow
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.preview import Preview, preview
@@ -58,6 +59,7 @@ class Project:
         self.emulator = Emulator(root / ".emulator")
         self.emulator.start()
         self.said: list[str] = []
+        self.confirm: Callable[[Resolved, Callable[[], Plan]], bool] = lambda resolved, whole: True
         self.settings: dict[str, Any] = {"poll_interval": 0.02, "reconcile_wait": 0.3}
 
     def close(self) -> None:
@@ -106,7 +108,7 @@ class Project:
                 file=load(self.root / "pipelines" / f"{name}.toml", self.root),
                 options=RunOptions(**options),
                 tell=lambda name, text: self.said.append(f"{name}: {text}"),
-                confirm=lambda resolved, plan: True,
+                confirm=self.confirm,
             )
             for name in names
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,9 +137,12 @@ def _project(given: Project | str | os.PathLike[str] | None) -> Project:
 def _confirm(around: Surroundings, *, bounded: bool) -> Confirm:
     """Return what refuses a plan that costs more than may be spent without `max_usd`. The emulator costs nothing."""
 
-    def confirm(resolved: Resolved, plan: DuePlan) -> bool:
+    def confirm(resolved: Resolved, whole: Callable[[], DuePlan]) -> bool:
+        if bounded or around.settings.emulator:
+            return True
+        plan = whole()
         cost, allowed = plan.estimate.cost_usd, around.settings.confirm_above_usd
-        if bounded or around.settings.emulator or not plan.requests or (cost is not None and cost <= allowed):
+        if not plan.requests or (cost is not None and cost <= allowed):
             return True
         about = f"about {money(cost)}, {money(plan.estimate.max_usd)} at most"
         if cost is None:

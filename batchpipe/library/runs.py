@@ -22,7 +22,7 @@ from batchpipe.library.surroundings import RUN_WAIT_SECONDS, WAIT_SECONDS, Surro
 from batchpipe.library.values import Result, result_of
 from batchpipe.pipeline.model import PipelineFile
 
-Confirm = Callable[[Resolved, DuePlan], bool]
+Confirm = Callable[[Resolved, Callable[[], DuePlan]], bool]
 Value = TypeVar("Value")
 
 
@@ -36,7 +36,7 @@ class RunCall:
     options: RunOptions
     wait_seconds: float | None = None
     progress: bool | None = None
-    confirm: Confirm = lambda resolved, plan: True
+    confirm: Confirm = lambda resolved, whole: True
     stop: threading.Event = field(default_factory=threading.Event)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from desks import HEAD, THREE, Desk
 from projects import numbered
 
-from batchpipe.engine.plan.plan import DUE_REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS, Plan
+from batchpipe.engine.resolved.resolve import Resolved
 
 SEEDS = 60
 STEPS = 3
@@ -129,8 +131,15 @@ class History:
 def check_step(desk: Desk, options: dict[str, Any], what: str) -> None:
     """Compare a plan with what the run that follows sends at once, and with the reasons that it records."""
     plan = desk.plan(**options)
-    before = desk.requests_sent()
+    before, confirmed = desk.requests_sent(), []
+
+    def confirm(resolved: Resolved, whole: Callable[[], Plan]) -> bool:
+        confirmed.append(whole())
+        return True
+
+    desk.confirm = confirm
     result = desk.run(no_wait=True, **options)
+    assert [(each.requests, each.estimate.cost_usd) for each in confirmed] == [(plan.requests, plan.estimate.cost_usd)]
     assert plan.requests == result.submitted == desk.requests_sent() - before, what
     assert sum(plan.rows_by_reason.values()) == plan.input == result.rows["input"], what
     assert sum(each.count for each in plan.chunks) == plan.requests, what

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 from desks import HEAD, PANEL, THREE, TOP, Desk
 from projects import BASIC, numbered
 
-from batchpipe.common.errors import PipelineError
+from batchpipe.common.errors import DatabaseError, PipelineError
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
 
 
 def test_the_answer_that_most_agree_with_stands_and_a_vote_that_is_not_clear_goes_up(desk: Desk) -> None:
@@ -151,7 +155,24 @@ def test_redo_accept_votes_again_at_no_cost_and_redo_model_buys_what_is_missing(
     assert (planned.plan.requests, planned.plan.rows_by_reason["escalated"]) == (1, 1)
     assert [each.rung for each in planned.plan.estimate.rungs if each.requests] == [2]
     assert planned.plan.estimate.cost_usd
+    # Without room for what it has to copy, `plan` says so in plain words.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(DatabaseError, match="File too large") as full:
+            desk.preview(redo="accept")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "Free some disk space" in (full.value.hint or "")
+    confirmed = []
+
+    def confirm(resolved: Resolved, whole: Callable[[], Plan]) -> bool:
+        confirmed.append(whole())
+        return True
+
+    desk.confirm = confirm
     assert desk.run(redo="accept").submitted == 1
+    assert [(each.requests, each.estimate.cost_usd) for each in confirmed] == [(1, planned.plan.estimate.cost_usd)]
     assert desk.table("id, label, _rung, _agreement") == [(1, "billing", 2, None), (2, "bug", 1, 1.0)]
     assert desk.open_orders() == []
 

@@ -149,15 +149,16 @@ class Watcher:
         if time.monotonic() - self._shown_at >= PICTURE_SECONDS:
             self._draw(reads=False)
 
-    def confirm(self, resolved: Resolved, plan: Plan) -> bool:
-        """Show the first plan to the person at the terminal. Ask where its cost is above the limit in the settings.
+    def confirm(self, resolved: Resolved, whole: Callable[[], Plan]) -> bool:
+        """Show the plan to the person at the terminal. Ask where its cost is above the limit in the settings.
 
         The emulator costs nothing: nobody is asked.
         """
-        self._views.of(resolved.name).input = plan.input
         call = self.call
         if not call.talks_to_person:
             return True
+        plan = whole()
+        self._views.of(resolved.name).input = plan.input
         with self.display.asking():
             call.say(f"{resolved.name}\n{work_text(resolved, plan)}")
             cost = plan.estimate.cost_usd

@@ -43,6 +43,7 @@ from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunResult, end_event
 from batchpipe.engine.run.run_start import record_start, refuse_paused
+from batchpipe.engine.run.votes_ahead import whole_plan
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.wait import wait_for_upstream
 from batchpipe.engine.votes.cast import votes_went_up
@@ -58,17 +59,17 @@ PLANS_AT_ONCE = 4
 class PipelineRun:
     """Leads one pipeline through a run.
 
-    `tell` is called with each event. `confirm` may refuse the first plan. `prepared` is a resolved pipeline and its
-    rows: then nothing is read, as an evaluation brings its own. `after` are the runs of the same call that end first,
-    since this one reads their tables; `waits_for` are pipelines that were not complete then. `wake_at` (naive UTC) is
-    when the next step is to be taken; None is at once.
+    `tell` is called with each event. `confirm` may refuse what is to be sent; it is called with a function that makes
+    the plan of it. `prepared` is a resolved pipeline and its rows: then nothing is read, as an evaluation brings its
+    own. `after` are the runs of the same call that end first, since this one reads their tables; `waits_for` are
+    pipelines that were not complete then. `wake_at` (naive UTC) is when the next step is to be taken; None is at once.
     """
 
     context: Context
     file: PipelineFile
     options: RunOptions
     tell: Callable[[str, Event], None]
-    confirm: Callable[[Resolved, Plan], bool]
+    confirm: Callable[[Resolved, Callable[[], Plan]], bool]
     prepared: tuple[Resolved, Snapshot] | None = None
     after: Sequence[PipelineRun] = ()
     run_id: str = ""
@@ -277,7 +278,7 @@ class PipelineRun:
                 gate = keys_gate(self.context.database, self.work, self.resolved, plan)
             if gate is not None:
                 raise gate
-            if not self.confirm(self.resolved, plan):
+            if not self.confirm(self.resolved, whole_plan(self.planner, self.context, plan, self.options)):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan, database, orders = plan, self.context.database, self._orders
         repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)

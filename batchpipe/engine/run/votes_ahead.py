@@ -1,17 +1,19 @@
 """Plan what follows from votes that stored answers complete: rows that go up are asked in the same run.
 
-A run records such votes and plans again. `plan` does the same in a copy of the database, which nobody else sees.
+A run records such votes and plans again. `plan`, and a run that a person has to confirm, do the same in a copy of what
+the ledger has of the pipeline, which nobody else sees.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+
+import duckdb
 
 from batchpipe.common import modes
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
@@ -26,9 +28,14 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.previous_version import make_planner
 from batchpipe.engine.votes.cast import votes_went_up
+from batchpipe.pipeline.evaluations import SEPARATOR
+from batchpipe.sql.quoting import Sql, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.database import Database, Work
+from batchpipe.store.disk import disk_error, storage_error
+from batchpipe.store.migration import empty_image
 from batchpipe.store.queries import query
 
+COPY = Sql("ahead")
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -50,7 +57,7 @@ def with_votes_ahead(
     if plan.held is not None or not votes_went_up(planned_by.work, resolved):
         return plan
     modes.make_folder(folder, below=folder)
-    database = _copied(context.database, planned_by.work, folder)
+    database = _copied(context.database, planned_by.work, folder, resolved.names)
     with closing(context.work()) as work:
         planner = make_planner(context, work, resolved, folder)
         planner.database, planner.local, planner.hints = database, planned_by.local, planned_by.hints
@@ -70,14 +77,46 @@ def with_votes_ahead(
         return whole
 
 
-def _copied(database: Database, work: Work, folder: Path) -> Database:
-    """Return a database of its own in `folder` that holds what `database` holds now."""
+def whole_plan(planner: Planner, context: Context, plan: Plan, options: RunOptions) -> Callable[[], Plan]:
+    """Return what makes, out of the first `plan` of a run, the plan with all that the run is going to send.
+
+    The run has recorded its orders. Reads the ledger, `work.voted`.
+    """
+
+    def made() -> Plan:
+        with context.temporary_folder("votes-") as folder:
+            asked = replace(options, withdraw=())
+            return with_votes_ahead(context, planner, planner.resolved, plan, asked, (), folder / "votes")
+
+    return made
+
+
+def _copied(database: Database, work: Work, folder: Path, names: Sequence[str]) -> Database:
+    """Return a database of its own in `folder` with what the ledger holds now for the pipeline of these `names`.
+
+    Nothing else is copied: no output table, and no row of another pipeline.
+    Reads the ledger. Raises DatabaseError where there is no room for the copy.
+    """
     path = folder / database.path.name
-    with database.reading(work):  # nobody writes meanwhile
-        for ending in ("", ".wal"):
-            given = database.path.with_name(database.path.name + ending)
-            if given.exists():
-                modes.settle(Path(shutil.copyfile(given, path.with_name(path.name + ending))))
+    families = quote_list(sorted({each.partition(SEPARATOR)[0] for each in names}))
+    with database.reading(work) as session:
+        try:
+            path.write_bytes(empty_image())
+            modes.settle(path)
+            session.execute(sql("ATTACH {path} AS {copy}", path=quote_literal(str(path)), copy=COPY))
+            try:
+                for table, of_pipelines in session.rows(query("tables_of_ledger")):
+                    name = sql("ledger.{table}", table=quote_identifier(table))
+                    of_these = sql("WHERE split_part(pipeline, ':', 1) IN ({families})", families=families)
+                    copied = {"copy": COPY, "name": name, "which": of_these if of_pipelines else Sql("")}
+                    session.execute(sql("DELETE FROM {copy}.{name}", copy=COPY, name=name))
+                    session.execute(sql("INSERT INTO {copy}.{name} BY NAME SELECT * FROM {name} {which}", **copied))
+            finally:
+                session.execute(sql("DETACH {copy}", copy=COPY))
+        except OSError as error:
+            raise disk_error(error, path) from error
+        except duckdb.Error as error:
+            raise storage_error(error, path) from error
     return replace(database, path=path, gives_way=False, while_waiting=[])
 
 

@@ -537,5 +537,14 @@ CREATE OR REPLACE TABLE work.went_up AS SELECT key_id FROM work.voted WHERE stat
 -- name: reasons_of_went_up
 SELECT p.reason, count(*) FROM work.plan p SEMI JOIN work.went_up USING (key_id) GROUP BY p.reason
 
+-- name: tables_of_ledger
+-- The tables of the ledger, and whether a row belongs to a pipeline.
+SELECT t.table_name, count(*) FILTER (c.column_name = 'pipeline') > 0
+FROM duckdb_tables() t
+JOIN duckdb_columns() c USING (database_name, schema_name, table_name)
+WHERE t.database_name = current_catalog() AND t.schema_name = 'ledger'
+GROUP BY t.table_name
+ORDER BY t.table_name
+
 -- name: ladder_of_members
 (SELECT l.* REPLACE (coalesce(p.rung, l.rung) AS rung) FROM work.ladder l LEFT JOIN work.parts p ON p.seat = l.rung)
