@@ -113,7 +113,7 @@ def path(kind: str, places: Iterable[tuple[float, float]]) -> str:
     return f'<polyline class="{kind} open" points="{joined}"/>'
 
 
-def dollars(value: float) -> str:
+def dollars_mark(value: float) -> str:
     """Return US dollars for an axis."""
     return f"${value:,.4g}" if value < 1000 else f"${value:,.0f}"
 
@@ -123,7 +123,7 @@ def percent(value: float) -> str:
     return f"{value * 100:.4g}%"
 
 
-def plain(value: float) -> str:
+def number_mark(value: float) -> str:
     """Return a number for an axis: `20k`, `1M`, else as it is."""
     for unit, letter in ((1_000_000, "M"), (1_000, "k")):
         if value >= unit and value % (unit / 10) == 0:

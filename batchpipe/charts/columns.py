@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from batchpipe.charts.chart import Chart, box, line, plain, text
+from batchpipe.charts.chart import Chart, box, line, number_mark, text
 from batchpipe.charts.scales import Scale, linear
 
 WIDTH, HEIGHT = 620, 240
@@ -28,8 +28,8 @@ def columns(
     names: Sequence[str],
     found: Sequence[ChartColumn],
     *,
-    axis: Callable[[float], str] = plain,
-    cell: Callable[[float], str] = plain,
+    axis: Callable[[float], str] = number_mark,
+    cell: Callable[[float], str] = number_mark,
     of: str = "",
 ) -> Chart:
     """Return columns, in order; `names` are those of the parts, `of` is the head of the columns' names.

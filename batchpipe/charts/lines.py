@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from batchpipe.charts.chart import Chart, dot, line, path, plain, text
+from batchpipe.charts.chart import Chart, dot, line, number_mark, path, text
 from batchpipe.charts.scales import Scale, linear, logarithmic, spread
 
 WIDTH, HEIGHT = 820, 480
@@ -50,7 +50,7 @@ def lines(
     found: Sequence[Line],
     *,
     logs: bool = False,
-    y_text: Callable[[float], str] = plain,
+    y_text: Callable[[float], str] = number_mark,
     y_cell: Callable[[float], str] | None = None,
 ) -> Chart:
     """Return the chart. With `logs` both scales are logarithmic, and the ticks across are the values themselves.
@@ -81,7 +81,7 @@ def lines(
         forms += _names(list(ending))
     cell = y_cell or y_text
     by_x = [dict(each.places) for each in found]
-    rows = [[plain(one), *(cell(each[one]) if one in each else "" for each in by_x)] for one in across]
+    rows = [[number_mark(one), *(cell(each[one]) if one in each else "" for each in by_x)] for one in across]
     header = (words.x, *(each.name for each in found))
     return Chart(
         title=words.title,
@@ -105,7 +105,7 @@ def _axes(words: LineWords, x: Scale, y: Scale, y_text: Callable[[float], str]) 
         place = x.at(tick)
         forms.append(line("line-faint", place, TOP, place, bottom))
         if place - shown >= TICK_GAP:
-            forms.append(text(place, bottom + 20, plain(tick), anchor="middle"))
+            forms.append(text(place, bottom + 20, number_mark(tick), anchor="middle"))
             shown = round(place)
     forms += [line("line-soft", LEFT, bottom, right, bottom), line("line-soft", LEFT, TOP, LEFT, bottom)]
     forms.append(text((LEFT + right) / 2, HEIGHT - 16, words.x, anchor="middle"))

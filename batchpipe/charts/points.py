@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from batchpipe.charts.chart import Chart, dollars, dot, line, path, percent, text
+from batchpipe.charts.chart import Chart, dollars_mark, dot, line, path, percent, text
 from batchpipe.charts.scales import Scale, linear, within
 
 WIDTH, HEIGHT = 620, 360
@@ -57,7 +57,7 @@ def points(
     curve: Sequence[tuple[float, float]] = (),
     target: float | None = None,
     frame: PictureFrame | None = None,
-    x_text: Callable[[float], str] = dollars,
+    x_text: Callable[[float], str] = dollars_mark,
     y_text: Callable[[float], str] = percent,
 ) -> Chart:
     """Return the chart. `curve` is a line with small dots; `target` is a dashed line at that height."""
@@ -84,7 +84,7 @@ def points(
     )
 
 
-def calibration(title: str, bins: Sequence[tuple[float, float, float, float, int]]) -> Chart:
+def calibration_points(title: str, bins: Sequence[tuple[float, float, float, float, int]]) -> Chart:
     """Return how often answers are right by the confidence that the model gave.
 
     Each bin has its mean confidence, its share of right answers with the ends of the interval, and its rows.

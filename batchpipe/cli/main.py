@@ -96,10 +96,10 @@ def understood(arguments: Sequence[str]) -> Task | int:
     """
     import typer
 
-    from batchpipe.cli.parser import parsed
+    from batchpipe.cli.parser import parsed_command
 
     try:
-        found = parsed(hoisted(arguments))
+        found = parsed_command(hoisted(arguments))
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except SystemExit as ended:  # what shell completion asks for ends so
@@ -108,7 +108,7 @@ def understood(arguments: Sequence[str]) -> Task | int:
         raise _usage_error(error) from error
     if found is None:
         with contextlib.redirect_stdout(sys.stderr):
-            parsed(["--help"])
+            parsed_command(["--help"])
         raise UsageError("no command is given", where=COMMAND_LINE, hint="To begin: batchpipe init my_project")
     return found if isinstance(found, Task) else int(str(found))
 

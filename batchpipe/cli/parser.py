@@ -11,7 +11,7 @@ from typer.main import get_command
 from batchpipe.cli import begin, look, pages, work
 from batchpipe.cli.app import PROGRAM, app
 
-__all__ = ["PROGRAM", "app", "begin", "look", "pages", "parsed", "work"]
+__all__ = ["PROGRAM", "app", "begin", "look", "pages", "parsed_command", "work"]
 
 
 @cache
@@ -25,6 +25,6 @@ def _command() -> Callable[..., object]:
     return command
 
 
-def parsed(arguments: Sequence[str]) -> object:
+def parsed_command(arguments: Sequence[str]) -> object:
     """Return what the command that `arguments` name returns. Raises what typer raises for what is not known."""
     return _command()(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)

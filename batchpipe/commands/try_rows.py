@@ -12,7 +12,7 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import count, money, pairs, safe, shown_key
-from batchpipe.commands.printing.votes import agreement_text, member_names
+from batchpipe.commands.printing.votes import member_names, vote_agreement_text
 from batchpipe.commands.show.show import possible_keys
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.calls.tried import TriedMember, TriedRow
@@ -119,7 +119,7 @@ def tried_text(tried: TriedRow, resolved: Resolved) -> str:
         lines.append(f"  {title}\n{_block(tried.answer)}")
     used = ((tried.input_tokens, "in"), (tried.output_tokens, "out"))
     tokens = ", ".join(f"{'unknown' if number is None else count(number)} {name}" for number, name in used)
-    agreement = agreement_text(tried.members, tried.agreement, tried.quorum) if tried.members else None
+    agreement = vote_agreement_text(tried.members, tried.agreement, tried.quorum) if tried.members else None
     told = [
         ("verdict", _verdict(tried, resolved)),
         ("agreement", agreement),

@@ -14,7 +14,7 @@ PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 _shared = False
 
 
-def share(shared: bool) -> None:
+def share_files(shared: bool) -> None:
     """Let new files follow the umask of the process from now on (`shared`), or be for their owner alone."""
     global _shared
     _shared = shared

@@ -77,7 +77,7 @@ class Context:
     _accounts: dict[tuple[str, str], Account] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        modes.share(self.settings.shared)
+        modes.share_files(self.settings.shared)
         path = self.settings.database_path(self.root, self.environment)
         self._project_database = path
         self.chain = Chain(root=self.root, catalogs=aliases_of((path, path)), budget=self.settings.budget)

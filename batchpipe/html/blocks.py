@@ -115,7 +115,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
+class CodeBlock:
     """A text as it is: a prompt, an answer."""
 
     kind: ClassVar[str] = "code"
@@ -136,7 +136,7 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
+class RungBlock:
     """A rung of the ladder: its number and model, the condition, the bar of its answers, words, and its cost."""
 
     number: str
@@ -152,7 +152,7 @@ class Rungs:
     """The rungs of a ladder, one below the other."""
 
     kind: ClassVar[str] = "rungs"
-    found: Sequence[Rung]
+    found: Sequence[RungBlock]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +279,7 @@ Block: TypeAlias = (
     | Sentences
     | Command
     | Heading
-    | Code
+    | CodeBlock
     | Diff
     | Rungs
     | Timeline

@@ -19,7 +19,7 @@ from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.library.logger import LOGGER
 from batchpipe.library.progress import observer
 from batchpipe.library.surroundings import RUN_WAIT_SECONDS, WAIT_SECONDS, Surroundings
-from batchpipe.library.values import Result, result_of
+from batchpipe.library.values import Result, run_result
 from batchpipe.pipeline.model import PipelineFile
 
 Confirm = Callable[[Resolved, Callable[[], DuePlan]], bool]
@@ -66,7 +66,7 @@ def ended_result(run: PipelineRun) -> tuple[FinishedPipeline, Result]:
     """Return how a run ended, as a command prints it and as a program gets it."""
     result, table = run.ended(), run.file.pipeline.table
     ended = FinishedPipeline(result=result, table=table, gate_hint=run.gate_hint, summary=run.summary)
-    return ended, result_of(result_object(ended), ended.gate_hint if result.gate is not None else None)
+    return ended, run_result(result_object(ended), ended.gate_hint if result.gate is not None else None)
 
 
 async def in_thread(function: Callable[..., Value], options: Mapping[str, Any]) -> Value:

@@ -120,7 +120,7 @@ def plan_of(value: Mapping[str, Any], text: str) -> Plan:
     )
 
 
-def result_of(value: Mapping[str, Any], hint: str | None) -> Result:
+def run_result(value: Mapping[str, Any], hint: str | None) -> Result:
     """Return the result whose object of `run --json` is `value`; `hint` says how to go on from its gate."""
     names = ("pipeline", "run_id", "prompt_version", "status", "gate", "submitted", "batches", "attempts", "unpriced")
     return Result(

@@ -21,7 +21,7 @@ from batchpipe.lint.mentions import (
     spelled_like,
     value_in,
 )
-from batchpipe.lint.subject import Finding, Labels, Subject, listed
+from batchpipe.lint.subject import Finding, Labels, Subject, listed_in_words
 from batchpipe.template.texts import HOLE, PromptText
 
 
@@ -69,7 +69,7 @@ def differing_labels(subject: Subject) -> Iterator[Finding]:
             missing = next((each for each in lists if 2 * len(each.named) >= len(labels.values)), None)
             if unnamed and missing:
                 yield Finding(
-                    what=f"the list of labels lacks {listed(unnamed)} of {labels.path}",
+                    what=f"the list of labels lacks {listed_in_words(unnamed)} of {labels.path}",
                     where=subject.at(prompt, missing.items[0].offset),
                     hint=f"Name every value, or let the template do it: {labels.loop}.",
                 )
@@ -134,7 +134,7 @@ def _foreign(
         if found:
             are = "are no values" if len(found) > 1 else "is no value"
             yield Finding(
-                what=f"{listed([item.plain for item in found])} in a list of labels {are} of {labels.path}",
+                what=f"{listed_in_words([item.plain for item in found])} in a list of labels {are} of {labels.path}",
                 where=subject.at(prompt, found[0].offset),
                 hint=f"Add it to the enum, or remove it from the prompt; so that they agree: {labels.loop}.",
             )
@@ -153,7 +153,7 @@ def _looks_like_a_label(item: Mention, labels: Labels, known: set[str]) -> bool:
 def _unnamed(subject: Subject, labels: Labels) -> list[str]:
     """Return the values that the prompt does not name; none if the template writes the values itself."""
     by_template = any(name.split(".")[0] == "fields" for prompt in subject.prompts for name in prompt.names)
-    if by_template or label_columns(subject, labels):
+    if by_template or columns_of_labels(subject, labels):
         return []
     texts = [*(subject.text(prompt) for prompt in subject.prompts), *map(str, subject.variables.values())]
     return [each for each in labels.values if not any(occurrences(text, each) for text in texts)]
@@ -162,19 +162,19 @@ def _unnamed(subject: Subject, labels: Labels) -> list[str]:
 def _in_rows(subject: Subject, labels: Labels) -> Iterator[Finding]:
     """Find examples, in the rows of a query, whose label is no value of the enum."""
     values = {value.casefold() for value in labels.values}
-    for name, column in label_columns(subject, labels):
+    for name, column in columns_of_labels(subject, labels):
         held = {str(row[column]) for row in subject.queries[name] if row[column] is not None}
         foreign = sorted(each for each in held if each.casefold() not in values)
         if foreign:
             are = "are no values" if len(foreign) > 1 else "is no value"
             yield Finding(
-                what=f"{listed(foreign)} in column {column} of the query {name} {are} of {labels.path}",
+                what=f"{listed_in_words(foreign)} in column {column} of the query {name} {are} of {labels.path}",
                 where=subject.place(f"[prompt.queries] {name}", "[prompt.queries]"),
                 hint="Correct the rows, or add the value to the enum.",
             )
 
 
-def label_columns(subject: Subject, labels: Labels) -> list[tuple[str, str]]:
+def columns_of_labels(subject: Subject, labels: Labels) -> list[tuple[str, str]]:
     """Return (query, column) of the columns that hold labels.
 
     Such a column has two of the enum's values or more, and at most half as many other values.

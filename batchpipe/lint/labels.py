@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from batchpipe.lint.differing_labels import label_columns
+from batchpipe.lint.differing_labels import columns_of_labels
 from batchpipe.lint.mentions import explains
-from batchpipe.lint.subject import Finding, Labels, Subject, listed
+from batchpipe.lint.subject import Finding, Labels, Subject, listed_in_words
 
 MANY_LABELS = 10
 WORDS_THAT_EXPLAIN = 3
@@ -50,8 +50,9 @@ def unexplained_labels(subject: Subject) -> Iterator[Finding]:
         ]
         if obscure:
             key = obscure[0] if re.fullmatch(r"[A-Za-z0-9_-]+", obscure[0]) else f'"{obscure[0]}"'
+            are = "are" if len(obscure) > 1 else "is"
             yield Finding(
-                what=f"{listed(obscure)} of {labels.path} {'are' if len(obscure) > 1 else 'is'} not explained anywhere",
+                what=f"{listed_in_words(obscure)} of {labels.path} {are} not explained anywhere",
                 where=subject.field_place(labels),
                 hint=f'Write the enum as a table: {key} = "what it means"; or describe it in the field or prompt.',
             )
@@ -61,7 +62,7 @@ def _explained_by_rows(subject: Subject, labels: Labels) -> set[str]:
     """Return the values that a query's rows explain: the row has another value beside it, a meaning or an example."""
     return {
         str(row[column]).casefold()
-        for name, column in label_columns(subject, labels)
+        for name, column in columns_of_labels(subject, labels)
         for row in subject.queries[name]
         if sum(value not in (None, "") for value in row.values()) > 1
     }
@@ -78,7 +79,7 @@ def no_examples(subject: Subject) -> Iterator[Finding]:
     if any(_EXAMPLES.search(text) for text in texts) or any(_EXAMPLE_NAMES.search(name) for name in subject.queries):
         return
     for labels in subject.labels:
-        by_rows = any(len(subject.queries[name][0]) > 2 for name, _ in label_columns(subject, labels))
+        by_rows = any(len(subject.queries[name][0]) > 2 for name, _ in columns_of_labels(subject, labels))
         if len(labels.values) > MANY_LABELS and not by_rows:
             yield Finding(
                 what=f"{labels.path} has {len(labels.values)} values, and the prompt shows no example",

@@ -112,7 +112,7 @@ def _labels(node: Any, path: str) -> Iterator[Labels]:
         yield from _labels(node["items"], f"{path}[]")
 
 
-def listed(values: Sequence[str], most: int = 5) -> str:
+def listed_in_words(values: Sequence[str], most: int = 5) -> str:
     """Return the values as `a, b and c`; if there are more than `most`, as `a, b, c and 7 more`."""
     shown = [f"`{each}`" for each in values]
     if len(shown) > most:

@@ -57,7 +57,7 @@ class FieldModel:
         """Return the probability of one value for each text; 0 for a value that was not learnt."""
         np = numpy()
         column_of = {place: column for column, place in enumerate(self.known.tolist())}
-        places = place_of(self.values)
+        places = value_places(self.values)
         columns = np.array([column_of.get(places.get(as_json(value), -1), -1) for value in values], dtype=np.int64)
         found = self.probabilities(matrix)[np.arange(len(values)), columns]
         return np.where(columns < 0, 0.0, found)
@@ -72,7 +72,7 @@ class FieldModel:
         return [[*(self.values[place] for place in self.known[row]), *rest][:count] for row in order]
 
 
-def place_of(values: Sequence[object]) -> dict[str, int]:
+def value_places(values: Sequence[object]) -> dict[str, int]:
     """Return the place of each value by its JSON text, in which true and 1 differ."""
     return {as_json(value): place for place, value in enumerate(values)}
 

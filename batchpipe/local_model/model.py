@@ -97,7 +97,7 @@ class LocalModel:
             for field in self.fields:
                 least = np.minimum(least, field.chances_of(matrix, [each.get(field.name) for each in here]))
             for chance in least.tolist():
-                found.append(seen.get(digest(texts[len(found)]), chance))
+                found.append(seen.get(text_bits(texts[len(found)]), chance))
         return found
 
     def likely(
@@ -139,7 +139,7 @@ class LocalModel:
                 for row in alike:
                     at = len(found)
                     row[shut] = 0
-                    row[known.digests == digest(texts[at])] = 0
+                    row[known.digests == text_bits(texts[at])] = 0
                     if keys is not None and keys[at] in place_of:
                         row[place_of[keys[at]]] = 0
                     found.append(self._nearest(row, count, known))
@@ -171,7 +171,7 @@ class LocalModel:
             begin = until
 
 
-def digest(text: str) -> int:
+def text_bits(text: str) -> int:
     """Return 63 bits that stand for a text; case and spaces make no other text of it."""
     same = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(same, digest_size=8).digest()) >> 1

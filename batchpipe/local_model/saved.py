@@ -16,7 +16,7 @@ from batchpipe.local_model.model import KnownRows, LocalModel
 FORMAT = 1
 
 
-def save(model: LocalModel) -> tuple[bytes, str]:
+def save_model(model: LocalModel) -> tuple[bytes, str]:
     """Return the arrays as the bytes of an npz file, and the description. The same model gives the same bytes."""
     np = numpy()
     hashes = np.flatnonzero(model.features.table >= 0)
@@ -56,7 +56,7 @@ def save(model: LocalModel) -> tuple[bytes, str]:
     return file.getvalue(), json.dumps(described, ensure_ascii=False, sort_keys=True)
 
 
-def load(arrays: bytes, description: str) -> LocalModel:
+def load_model(arrays: bytes, description: str) -> LocalModel:
     """Return the model that `save` kept. Raises ValueError for anything else."""
     np = numpy()
     try:

@@ -13,11 +13,11 @@ from batchpipe.local_model.labels import (
     chosen_mix,
     fit_classifiers,
     margins_out_of_fold,
-    place_of,
     softmax,
+    value_places,
 )
 from batchpipe.local_model.library import numpy
-from batchpipe.local_model.model import KnownRows, LocalModel, digest, with_embeddings
+from batchpipe.local_model.model import KnownRows, LocalModel, text_bits, with_embeddings
 
 MOST_ROWS = 20_000
 FEWEST_ROWS = 50
@@ -43,7 +43,7 @@ def train(
     """
     np = numpy()
     places = _places(answers, fields)
-    digests = np.array([digest(text) for text in texts], dtype=np.int64)
+    digests = np.array([text_bits(text) for text in texts], dtype=np.int64)
     usable = np.flatnonzero((places >= 0).all(axis=1))
     taken = np.sort(usable[np.argsort(digests[usable], kind="stable")[:MOST_ROWS]])
     if len(taken) < FEWEST_ROWS:
@@ -86,7 +86,7 @@ def _places(answers: Sequence[Mapping[str, object]], fields: Mapping[str, Sequen
     np = numpy()
     columns = []
     for name, values in fields.items():
-        known = place_of(values)
+        known = value_places(values)
         columns.append([known.get(as_json(each[name]), -1) if name in each else -1 for each in answers])
     return np.array(columns, dtype=np.int64).T.reshape(len(answers), len(fields))
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.charts.chart import dollars
+from batchpipe.charts.chart import dollars_mark
 from batchpipe.charts.columns import ChartColumn, columns
 from batchpipe.charts.shares import progress
 from batchpipe.commands.printing.text import count, duration, moment, money, share
@@ -105,7 +105,7 @@ def days_chart(title: str, found: Sequence[DaySpend], now: datetime, days: int) 
             if each.day == day:
                 parts[min(models.index(each.model), len(names) - 1)] += float(each.cost_usd or 0)
         bars.append(ChartColumn(name=f"{day:%m-%d}", parts=parts))
-    chart = columns(title, names or ["cost"], bars, axis=dollars, cell=lambda each: f"${each:,.4f}", of="day")
+    chart = columns(title, names or ["cost"], bars, axis=dollars_mark, cell=lambda each: f"${each:,.4f}", of="day")
     unpriced = sum(each.unpriced for each in found)
     note = f"{count(unpriced, 'result')} are not in these sums: the cost is unknown." if unpriced else ""
     return Picture(chart=chart, note=note)

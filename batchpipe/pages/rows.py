@@ -17,7 +17,7 @@ from batchpipe.commands.report.rows import cell_text
 from batchpipe.commands.results.rows import Filters, python_rows, rows_object, take_rows, taken_keys
 from batchpipe.commands.show.html import history_sections
 from batchpipe.commands.show.row_history import RowHistory
-from batchpipe.commands.show.show import read_history, read_stored
+from batchpipe.commands.show.show import read_row_history, read_stored
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.ledger.overview import Failures, read_failures
 from batchpipe.html.blocks import Block, Cell, Chips, Command, Files, Pager, Search, Section, Sentences, Table, Text
@@ -105,7 +105,7 @@ def row_value(site: Site, query: Query) -> dict[str, Any]:
 def _history(site: Site, query: Query) -> RowHistory:
     file = site.file(query.pipeline)
     with site.context() as context, closing(context.work()) as work:
-        return read_history(context, work, file, [query.path["key"]], {})
+        return read_row_history(context, work, file, [query.path["key"]], {})
 
 
 def _filters(file: PipelineFile, query: Query, limit: int) -> Filters:

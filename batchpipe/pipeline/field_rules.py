@@ -30,7 +30,7 @@ PYTHON_TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def table(data: Any, key: str) -> Mapping[str, Any]:
+def subtable(data: Any, key: str) -> Mapping[str, Any]:
     """Return the table under `key`; an empty one if there is none."""
     found = data.get(key) if isinstance(data, Mapping) else None
     return found if isinstance(found, Mapping) else {}
@@ -112,7 +112,7 @@ def _field(field: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield (*path, "renamed_from"), "a field within a field has no older name", hint
     if isinstance(field.get("column"), str):
         yield from _column(field["column"], (*path, "column"))
-    yield from field_findings(table(field, "fields"), (*path, "fields"))
+    yield from field_findings(subtable(field, "fields"), (*path, "fields"))
     if isinstance(field.get("items"), Mapping):
         yield from _item(field["items"], (*path, "items"))
 

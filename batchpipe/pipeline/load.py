@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.pipeline import rules
-from batchpipe.pipeline.field_rules import name_findings, table
+from batchpipe.pipeline.field_rules import name_findings, subtable
 from batchpipe.pipeline.model import Budget, Pipeline, PipelineFile
-from batchpipe.pipeline.places import find_lines, shown_path
+from batchpipe.pipeline.places import find_lines, toml_path
 from batchpipe.pipeline.problems import ProblemList
 from batchpipe.pipeline.variables import expand_variables
 
@@ -34,11 +34,11 @@ def load(path: Path, root: Path, project_budget: Budget | None = None) -> Pipeli
     shown = _shown(path, root)
     text = _read(path, shown)
     data, problems = _tables(text, path.stem, shown)
-    source, output = table(data, "input"), table(data, "output")
+    source, output = subtable(data, "input"), subtable(data, "output")
     query = _text_of(source.get("query_file"), root, problems, ("input", "query_file"), "a SELECT")
     content = _schema_content(output, source, root, problems)
     pipeline = _validated(data, problems)
-    lines = {shown_path(place, data): line for place, line in problems.lines.items()}
+    lines = {toml_path(place, data): line for place, line in problems.lines.items()}
     return PipelineFile(
         pipeline=pipeline,
         path=path,
@@ -109,7 +109,7 @@ def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemLi
         hint = 'Write strings in quotes (key = "text"), tables in [brackets], and commas between the items of a list.'
         raise PipelineError(what, where=where, hint=hint) from error
     data = {key: value if key == "budget" else _with_floats(value) for key, value in parsed.items()}
-    output = table(data, "output")
+    output = subtable(data, "output")
     if output.get("format") == "text" and not output.get("fields"):
         data["output"] = {**output, "fields": {"text": {"type": "string"}}}
     if name and "name" not in data:
@@ -129,7 +129,7 @@ def _with_floats(value: Any) -> Any:
 
 def _validated(data: dict[str, Any], problems: ProblemList) -> Pipeline:
     """Return the pipeline that `data` describes. Raises PipelineError with all mistakes, those added before too."""
-    for finding in rules.findings(data):
+    for finding in rules.rule_findings(data):
         problems.add(*finding)
     if isinstance(data.get("models"), dict):
         hint = "Write [[models]] with two brackets, once for each rung."
@@ -201,8 +201,8 @@ def _schema_content(
     except ValueError as error:
         problems.add(key, f"{name} is not JSON: {error}", _json_hint(str(error), str(name)))
         return None
-    properties = table(content, "properties")
-    if not properties or table(content, "") or content.get("type", "object") != "object":
+    properties = subtable(content, "properties")
+    if not properties or subtable(content, "") or content.get("type", "object") != "object":
         hint = 'Write {"type": "object", "properties": {...}}: each property is a column.'
         problems.add(key, f"{name} describes no object with properties", hint)
         return None

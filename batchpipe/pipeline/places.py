@@ -15,7 +15,7 @@ _ASSIGNMENT = re.compile(rf"\s*({_KEYS})\s*=")
 _TABLES = {"input", "prompt", "output", "models", "chunking", "retry", "budget", "rerun", "pilot", "check"}
 
 
-def shown_path(path: Path, data: Mapping[str, Any]) -> str:
+def toml_path(path: Path, data: Mapping[str, Any]) -> str:
     """Return `path` as people write it: `[input] key`, `[output.fields.label]`, `[[models]] 2 max_tokens`."""
     if not path:
         return ""

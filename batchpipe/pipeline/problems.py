@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from batchpipe.common.errors import Problem
-from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
-from batchpipe.pipeline.type_words import key_names, node_at, options, type_text
+from batchpipe.pipeline.places import Path, line_of, toml_path, value_at
+from batchpipe.pipeline.type_words import alternatives, key_names, node_at, type_text
 
 MAX_VALUE = 60
 TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget", "check")
@@ -50,7 +50,7 @@ class ProblemList:
     def add(self, path: Path, what: str, hint: str) -> None:
         """Add a mistake at `path`."""
         line = line_of(path, self.lines)
-        shown = shown_path(path, self.data)
+        shown = toml_path(path, self.data)
         where = f"{self.file}{f':{line}' if line else ''} {shown}".rstrip()
         self.reported.add(path)
         self.found.append((line or 0, Problem(what=what, where=where, hint=hint)))
@@ -113,7 +113,7 @@ class ProblemList:
         if close:
             hint = f'Did you mean "{close}"?'
         elif inner or listed:
-            around = shown_path(table, self.data).strip("[]")
+            around = toml_path(table, self.data).strip("[]")
             hint = f"It belongs in [{around}.{inner[0]}]." if inner else f"It belongs in [[{around}.{listed[0]}]]."
         elif homes and table != (homes[0],):
             hint = f"It belongs in {'[[models]]' if homes[0] == 'models' else f'[{homes[0]}]'}."
@@ -131,7 +131,7 @@ class ProblemList:
             hint = f'Lower-case letters, digits and _, a letter first{most}{given}. Write {path[0]} = "{plain}".'
             self.add(path, what, hint)
             return
-        choices = [choice for option in options(node) for choice in option.get("enum", [])]
+        choices = [choice for option in alternatives(node) for choice in option.get("enum", [])]
         close = nearest(value, choices) if isinstance(value, str) else None
         takes = f'"{close}"' if close else type_text(node)
         about = node.get("description", "")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchpipe.pipeline.sending import LOCAL
-from batchpipe.pipeline.type_words import models_schema, options, type_text
+from batchpipe.pipeline.type_words import alternatives, models_schema, type_text
 
 TITLE = "batchpipe pipeline"
 EITHER = {"Input": ("query", "query_file"), "Prompt": ("user", "user_text")}
@@ -62,9 +62,9 @@ def _plain(node: Any) -> Any:
 def _rows() -> Iterator[tuple[str, str, str, str]]:
     root = models_schema()
     for key, node in root["properties"].items():
-        [kind, *_] = options(node)
+        [kind, *_] = alternatives(node)
         if kind.get("type") == "array":
-            item, *others = options(kind["items"])
+            item, *others = alternatives(kind["items"])
             yield from _table_rows(f"[[{key}]]", item)
             yield (
                 f"[[{key}]] ...",
@@ -78,9 +78,9 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
             yield from _table_rows(f"[{key}]", kind)
         else:
             yield _row(key, node, required=False)
-    [field] = options(root["$defs"]["OutputField"])
+    [field] = alternatives(root["$defs"]["OutputField"])
     yield from _table_rows("[output.fields.NAME]", field)
-    [compared] = options(root["$defs"]["EvalField"])
+    [compared] = alternatives(root["$defs"]["EvalField"])
     yield from _table_rows("[eval.fields.NAME]", compared)
 
 

@@ -11,7 +11,7 @@ from batchpipe.pipeline.field_rules import (
     Finding,
     field_findings,
     name_findings,
-    table,
+    subtable,
     texts,
     types_of,
 )
@@ -31,26 +31,26 @@ RESERVED_SCHEMAS = ("ledger", "work", "temp", "memory", "system", "information_s
 NEXT_RUNG = 'Add [[models]] after it, such as model = "claude-haiku-4-5" with max_tokens: it learns from their answers.'
 
 
-def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
+def rule_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield (path, what, hint) for each mistake in `data` that the types of single keys do not show."""
     if isinstance(data.get("renamed_from"), str) and data["renamed_from"] == data.get("name"):
         hint = "Write the older name, or remove renamed_from."
         yield ("renamed_from",), "renamed_from is the pipeline's own name", hint
-    yield from _input(table(data, "input"))
-    yield from _prompt(table(data, "prompt"), ("prompt",))
+    yield from _input(subtable(data, "input"))
+    yield from _prompt(subtable(data, "prompt"), ("prompt",))
     if isinstance(data.get("output"), Mapping):
-        yield from _output(data["output"], table(data, "input"), data.get("name"))
+        yield from _output(data["output"], subtable(data, "input"), data.get("name"))
     yield from _models(data.get("models"), ("models",))
     yield from _local(data)
-    yield from _blank(table(data, "review"), ("review",), ("where",))
-    yield from _compared(table(table(data, "eval"), "fields"))
+    yield from _blank(subtable(data, "review"), ("review",), ("where",))
+    yield from _compared(subtable(subtable(data, "eval"), "fields"))
     yield from _eval(data)
     yield from _not_finite(data, ())
 
 
 def _eval(data: Mapping[str, Any]) -> Iterator[Finding]:
     given = data.get("eval")
-    if given is None and "min_accuracy" in table(data, "pilot"):
+    if given is None and "min_accuracy" in subtable(data, "pilot"):
         hint = "Add [eval] with gold, or with the fields that people review; or remove min_accuracy."
         yield ("pilot", "min_accuracy"), "min_accuracy needs [eval], which says what is true", hint
     if isinstance(given, Mapping) and "gold" not in given and not given.get("fields"):
@@ -67,7 +67,7 @@ def _input(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _names(texts(data, "key"), ("input", "key"))
     yield from _blank(data, ("input",), ("key", "setup"))
     yield from _columns(data)
-    for name in table(data, "params"):
+    for name in subtable(data, "params"):
         if not IDENTIFIER.fullmatch(name):
             hint = "Use letters, digits and _: it is $name in the query."
             yield ("input", "params", name), f'"{name}" cannot be a parameter\'s name', hint
@@ -75,7 +75,7 @@ def _input(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _columns(data: Mapping[str, Any]) -> Iterator[Finding]:
     seen: set[str] = set()
-    for name in table(data, "columns"):
+    for name in subtable(data, "columns"):
         if name.lower() in seen:
             hint = "Rename one of them in the query (SELECT ... AS ...): SQL does not tell such names apart."
             yield ("input", "columns", name), f'"{name}" differs from another column only in case', hint
@@ -94,7 +94,7 @@ def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         if isinstance(value, str) and value.startswith("prompts/"):
             hint = f'Write "{value.removeprefix("prompts/")}".'
             yield (*path, key), "template paths start below prompts/", hint
-    names = (("vars", table(data, "vars")), ("queries", table(data, "queries")))
+    names = (("vars", subtable(data, "vars")), ("queries", subtable(data, "queries")))
     turns = data.get("turns")
     if isinstance(turns, str) and turns not in names[1][1]:
         hint = f'Write it: [prompt.queries] {turns} = "SELECT ... AS user, ... AS assistant FROM ...".'
@@ -115,11 +115,11 @@ def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
 
 
 def _output(data: Mapping[str, Any], source: Mapping[str, Any], own_name: Any) -> Iterator[Finding]:
-    fields, is_text = table(data, "fields"), data.get("format") == "text"
+    fields, is_text = subtable(data, "fields"), data.get("format") == "text"
     name = data.get("table")
     if isinstance(name, str):
         yield from _table_name(name, ("output", "table"))
-    yield from _child_tables(table(data, "rows"), name if isinstance(name, str) else own_name)
+    yield from _child_tables(subtable(data, "rows"), name if isinstance(name, str) else own_name)
     if is_text:
         yield from _text_format(data, fields)
     elif fields and "schema_file" in data:
@@ -141,7 +141,7 @@ def _output(data: Mapping[str, Any], source: Mapping[str, Any], own_name: Any) -
     yield from field_findings(fields, ("output", "fields"))
     yield from _renamed_fields(fields)
     yield from _blank(data, ("output",), ("after", "include"))
-    for check, condition in table(data, "checks").items():
+    for check, condition in subtable(data, "checks").items():
         if not IDENTIFIER.fullmatch(check):
             hint = "Use letters, digits and _."
             yield ("output", "checks", check), f'"{check}" cannot be a check\'s name', hint
@@ -283,7 +283,7 @@ def _local(data: Mapping[str, Any]) -> Iterator[Finding]:
                 yield (*path, key), f'the local model has no "{key}"', f"Remove it. Its keys: {known}."
         if not str(rung.get("accept", "-")).strip():
             yield (*path, "accept"), "accept is empty", 'Write accept = "_confidence >= 0.9".'
-    for name, judge in table(table(data, "eval"), "fields").items():
+    for name, judge in subtable(subtable(data, "eval"), "fields").items():
         given = judge.get("models") if isinstance(judge, Mapping) else None
         for index, rung in enumerate(given if isinstance(given, list) else ()):
             if is_local(rung):
@@ -305,7 +305,7 @@ def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:
             hint = f"Add [eval.fields.{name}.prompt] with user or user_text: it sees answer, expected and the input."
             yield path, f"the judge of {name} has no prompt", hint
         else:
-            yield from _prompt(table(given, "prompt"), (*path, "prompt"))
+            yield from _prompt(subtable(given, "prompt"), (*path, "prompt"))
         if not isinstance(given.get("models"), list) or not given["models"]:
             hint = f"Add [[eval.fields.{name}.models]] with model and max_tokens, once for each rung."
             yield (*path, "models") if "models" in given else path, f"the judge of {name} has no models", hint

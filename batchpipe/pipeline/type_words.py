@@ -47,17 +47,17 @@ def resolved(node: Node) -> Node:
     return models_schema()["$defs"][reference.rsplit("/", 1)[1]] if reference else node
 
 
-def options(node: Node) -> list[Node]:
+def alternatives(node: Node) -> list[Node]:
     """Return the alternatives of a node without null, with references resolved."""
-    alternatives = node.get("anyOf", [node])
-    return [resolved(each) for each in alternatives if each.get("type") != "null"]
+    nodes = node.get("anyOf", [node])
+    return [resolved(each) for each in nodes if each.get("type") != "null"]
 
 
 def node_at(path: Sequence[str | int]) -> Node | None:
     """Return the schema of the key at `path`; None if the models have no such key."""
     node: Node = models_schema()
     for part in path:
-        found = (_child(option, part) for option in options(node))
+        found = (_child(option, part) for option in alternatives(node))
         child = next((each for each in found if each is not None), None)
         if child is None:
             return None
@@ -68,7 +68,7 @@ def node_at(path: Sequence[str | int]) -> Node | None:
 def key_names(path: Sequence[str | int]) -> list[str]:
     """Return the keys that the table at `path` may have; an empty list if it may have any."""
     node = node_at(path)
-    names = [name for option in options(node or {}) for name in option.get("properties", {})]
+    names = [name for option in alternatives(node or {}) for name in option.get("properties", {})]
     return names if node is not None else []
 
 
@@ -76,7 +76,7 @@ def type_text(node: Node) -> str:
     """Return what `node` takes: "a whole number above 0", "a string or a list of strings"."""
     if "type_text" in node:
         return str(node["type_text"])
-    return " or ".join(dict.fromkeys(_option_text(option) for option in options(node)))
+    return " or ".join(dict.fromkeys(_option_text(option) for option in alternatives(node)))
 
 
 def _child(option: Node, part: str | int) -> Node | None:
@@ -97,7 +97,7 @@ def _option_text(node: Node) -> str:
     kind = node.get("type", "")
     if kind == "array":
         items = node.get("items", {})
-        many = {MANY.get(option.get("type", ""), "values") for option in options(items)}
+        many = {MANY.get(option.get("type", ""), "values") for option in alternatives(items)}
         return f"a list of {many.pop() if len(many) == 1 else 'values'}"
     if kind == "object" and node.get("additionalProperties") == {"type": "string"}:
         return "a table of strings"

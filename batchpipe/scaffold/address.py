@@ -18,12 +18,12 @@ SUBDIRECTORY = re.compile(r"[A-Za-z0-9._/-]+")
 def installed_address() -> str:
     """Return the word after `pip install`, quoted for a shell, for the batchpipe that runs now."""
     try:
-        return address_of(metadata.distribution("batchpipe"))
+        return install_address(metadata.distribution("batchpipe"))
     except metadata.PackageNotFoundError:
         return UNKNOWN
 
 
-def address_of(distribution: metadata.Distribution) -> str:
+def install_address(distribution: metadata.Distribution) -> str:
     """Return the word after `pip install` for `distribution`, or `UNKNOWN` where no other machine can use its address.
 
     Source: the file `direct_url.json` of the PyPA specification "Recording the Direct URL Origin". Neither a

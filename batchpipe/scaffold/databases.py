@@ -26,7 +26,7 @@ def database_kind(path: Path) -> str:
         return "sqlite" if file.read(15) == b"SQLite format 3" else "duckdb"
 
 
-def attach(session: duckdb.DuckDBPyConnection, path: Path, kind: str) -> None:
+def attach_source(session: duckdb.DuckDBPyConnection, path: Path, kind: str) -> None:
     """Attach the file to `session`. Raises UsageError, with the way out, where DuckDB cannot read it here."""
     try:
         session.execute(attach_statement(path.as_posix(), kind))

@@ -72,7 +72,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def pipeline_files(draft: PipelineDraft) -> dict[str, str]:
+def draft_files(draft: PipelineDraft) -> dict[str, str]:
     """Return the texts of the pipeline file and of its two templates, by path."""
     system = _label_prompt(draft) if draft.labels else _sentence_prompt(draft)
     blocks = [*_input(draft), *_fields(draft), *_models(draft), _pilot(), _budget(draft, system)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batchpipe.providers import DEFAULT_PROVIDER, get_provider_module
 from batchpipe.scaffold.address import installed_address
-from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, PipelineDraft, pipeline_files
+from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, PipelineDraft, draft_files
 from batchpipe.scaffold.layout import TomlBlock, document
 from batchpipe.scaffold.rows import csv_text
 
@@ -117,7 +117,7 @@ def files() -> dict[str, str]:
         "batchpipe.toml": _settings(),
         ".gitignore": GITIGNORE,
         ".github/workflows/batchpipe.yml": WORKFLOW.replace("{address}", installed_address()),
-        **pipeline_files(draft),
+        **draft_files(draft),
         DATA: csv_text(("feedback_id", "message"), enumerate((each.message for each in FEEDBACK), start=1)),
         f"pipelines/data/answers/{NAME}.jsonl": _answers(),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.scaffold.budget import input_size
-from batchpipe.scaffold.drafts import PipelineDraft, free_name, pipeline_files
+from batchpipe.scaffold.drafts import PipelineDraft, draft_files, free_name
 from batchpipe.scaffold.sources import DataFile, RowsPlace, read_source
 from batchpipe.sql.quoting import quote_identifier
 
@@ -52,7 +52,7 @@ def made_up_files(name: str, labels: Sequence[str], panel: Sequence[str] = (), s
     else:
         outputs = {text: {"answer": sentence} for text, sentence in MADE_UP.items()}
     files = {
-        **pipeline_files(draft),
+        **draft_files(draft),
         data: csv_text(("id", "text"), enumerate(outputs, start=1)),
         f"pipelines/data/answers/{name}.jsonl": answer_lines(outputs),
     }
@@ -111,7 +111,7 @@ def source_files(
         panel=tuple(panel),
         samples=samples,
     )
-    return Drafted(files=pipeline_files(draft), key=key, shown=draft.shown, left_out=left_out, notes=source.notes)
+    return Drafted(files=draft_files(draft), key=key, shown=draft.shown, left_out=left_out, notes=source.notes)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -132,7 +132,7 @@ def _in_database(
 ) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
     """Return relation and setup of a table in a database file, as the pipeline has them and as they are used here."""
     kind = databases.database_kind(path)
-    databases.attach(session, path.resolve(), kind)
+    databases.attach_source(session, path.resolve(), kind)
     schema, name = databases.table_of(session, path, place.table)
     here = databases.relation((databases.ALIAS, schema, name))
     setup_here = (databases.attach_statement(path.resolve().as_posix(), kind),)

@@ -387,7 +387,7 @@ def limit_memory(connection: Connection, limit_bytes: int) -> None:
     connection.execute(sql("SET memory_limit = '{megabytes}MB'", megabytes=number_sql(limit_bytes // 1_000_000)))
 
 
-def streamed(cursor: Connection) -> Iterator[tuple[Any, ...]]:
+def streamed_rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:
     """Yield the rows that `cursor` holds, without having all of them in memory at once."""
     while block := cursor.fetchmany(BLOCK_ROWS):
         yield from block

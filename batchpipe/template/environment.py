@@ -16,7 +16,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
 from batchpipe.template import hints, media
-from batchpipe.template.values import FILTERS, TEXT_FILTERS, joined, of_text, printed, remainder
+from batchpipe.template.values import FILTERS, TEXT_FILTERS, joined_texts, of_text, printed, remainder
 
 _REFUSED_GLOBALS = ("lipsum",)
 _REFUSED_FILTERS = ("random",)
@@ -120,7 +120,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _to_json
         if recipe != FIRST_RECIPE:
             self.filters |= {name: of_text(self.filters[name]) for name in TEXT_FILTERS}
-            self.filters |= FILTERS | {"pprint": _pretty, _CONCATENATION: joined}
+            self.filters |= FILTERS | {"pprint": _pretty, _CONCATENATION: joined_texts}
             self.intercepted_binops = frozenset("%")
 
     def under(self, recipe: int, constants: Mapping[str, Any]) -> Environment:

@@ -45,21 +45,21 @@ def printed(value: Any) -> str:
     if writer is not None:
         return writer(value)
     if isinstance(value, Mapping):
-        return json_text(value)
+        return value_json(value)
     for kind, writer in _WRITERS.items():
         if isinstance(value, kind):
             return writer(value)
     return str(value)
 
 
-def json_text(value: Any) -> str:
+def value_json(value: Any) -> str:
     """Return a value as JSON. Numbers keep their digits, and what JSON has no type for is text."""
     if value is None:
         return "null"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_quoted(printed_key(key))}: {json_text(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(printed_key(key))}: {value_json(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(json_text, value)) + "]"
+        return "[" + ", ".join(map(value_json, value)) + "]"
     if isinstance(value, bool | int) or (isinstance(value, float | Decimal) and math.isfinite(value)):
         return printed(value)
     return _quoted(printed(value))
@@ -119,12 +119,12 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     timedelta: _of_duration,
     bytes: _of_bytes,
     UUID: str,
-    dict: json_text,
-    list: json_text,
+    dict: value_json,
+    list: value_json,
 }
 
 
-def joined(*parts: Any) -> str:
+def joined_texts(*parts: Any) -> str:
     """Return the texts of `parts` one after another: what the operator `~` makes."""
     return "".join(map(printed, parts))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchpipe.local_model.model import LocalModel
-from batchpipe.local_model.saved import load, save
+from batchpipe.local_model.saved import load_model, save_model
 from batchpipe.local_model.training import FEWEST_ROWS, train
 
 TOPICS = {
@@ -62,11 +62,11 @@ def test_it_learns_fields_and_knows_how_sure_it_may_be() -> None:
 
 
 def test_two_trainings_and_a_model_that_was_kept_are_the_same_to_the_byte() -> None:
-    first = save(trained())
+    first = save_model(trained())
     trained.cache_clear()
-    assert save(trained()) == first
-    kept = load(*first)
-    assert save(kept) == first
+    assert save_model(trained()) == first
+    kept = load_model(*first)
+    assert save_model(kept) == first
     texts = [text for text, _, _ in questions(50, 9)]
     assert kept.answer(texts) == trained().answer(texts)
     assert [[each.key for each in row] for row in kept.near(texts, 3)] == [
@@ -79,9 +79,9 @@ def test_two_trainings_and_a_model_that_was_kept_are_the_same_to_the_byte() -> N
 @pytest.mark.parametrize("spoilt", [b"", b"PK", b"\x93NUMPY"])
 def test_what_is_no_model_is_refused(spoilt: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        load(spoilt, save(trained())[1])
+        load_model(spoilt, save_model(trained())[1])
     with pytest.raises(ValueError, match=r"."):
-        load(save(trained())[0], "{}")
+        load_model(save_model(trained())[0], "{}")
 
 
 def test_likely_values_hold_each_allowed_value_once_and_those_never_seen_last() -> None:
@@ -121,7 +121,7 @@ def test_an_embedding_column_teaches_what_the_text_does_not_say() -> None:
     texts = [f"row {place}" for place in range(300)]
     answers = [{"label": label} for label in labels]
     model = train(texts, answers, [1.0] * 300, {"label": FIELDS["label"]}, seed=0, embeddings=vectors)
-    found = load(*save(model)).answer(["x", "y"], [[0.9, 0.0, 0.1], [-0.9, 0.0, 0.1]])
+    found = load_model(*save_model(model)).answer(["x", "y"], [[0.9, 0.0, 0.1], [-0.9, 0.0, 0.1]])
     assert [each.fields["label"] for each in found] == ["card", "money"]
     with pytest.raises(ValueError, match="embeddings of 3 numbers"):
         model.answer(["x"], [[1.0, 2.0]])

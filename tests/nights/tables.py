@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchpipe.charts.chart import dollars, percent
+from batchpipe.charts.chart import dollars_mark, percent
 from batchpipe.charts.lines import Line, LineWords, lines
 
 from .costs import Cost
@@ -102,7 +102,7 @@ def cost_picture(
         Line(name="ladder", places=_places(ladder), colour="blue"),
         Line(name="with a local rung", places=_places(local), colour="green"),
     ]
-    return lines(words, drawn, y_text=dollars).file
+    return lines(words, drawn, y_text=dollars_mark).file
 
 
 def _places(found: Sequence[Cost]) -> list[tuple[float, float]]:
@@ -129,7 +129,7 @@ def night_picture(lived: Month) -> str:
             colour="green",
         ),
     ]
-    return lines(words, drawn, y_text=dollars).file
+    return lines(words, drawn, y_text=dollars_mark).file
 
 
 def coverage_picture(found: Sequence[tuple[str, Sequence[tuple[float, float]]]], draws: int) -> str:

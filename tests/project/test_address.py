@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchpipe.scaffold.address import UNKNOWN, address_of
+from batchpipe.scaffold.address import UNKNOWN, install_address
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GIT = {"vcs_info": {"vcs": "git", "commit_id": COMMIT, "requested_revision": "main"}}
@@ -54,9 +54,9 @@ def installed(folder: Path, recorded: str | None) -> metadata.Distribution:
 def test_the_address_is_one_that_other_machines_reach_without_a_secret(
     recorded: Any, address: str, tmp_path: Path
 ) -> None:
-    assert address_of(installed(tmp_path, json.dumps(recorded))) == address
+    assert install_address(installed(tmp_path, json.dumps(recorded))) == address
 
 
 @pytest.mark.parametrize("recorded", [None, "", "{"])
 def test_without_a_record_the_ci_file_asks_for_an_address(recorded: str | None, tmp_path: Path) -> None:
-    assert address_of(installed(tmp_path, recorded)) == UNKNOWN
+    assert install_address(installed(tmp_path, recorded)) == UNKNOWN

@@ -48,7 +48,7 @@ def test_a_batch_is_one_where_it_has_an_id_whatever_else_it_holds() -> None:
             stored = {"state": state.unknown_state, "workspace": state.workspace, "at": str(state.created_at)}
             duckdb.execute("SELECT $1::JSON ->> 'state', $1::JSON ->> 'workspace'", [json.dumps(stored)]).fetchall()
             if name.endswith("_at"):
-                assert getattr(state, name, None) in (None, values.moment(BATCH[name]))
+                assert getattr(state, name, None) in (None, values.utc_moment(BATCH[name]))
     for value in ODD:
         for odd in (value, {**BATCH, "id": value} if value not in ("soon", *TIMES) else {}):
             with pytest.raises(NotUnderstoodError):

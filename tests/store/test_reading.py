@@ -52,7 +52,7 @@ def umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
-    modes.share(False)
+    modes.share_files(False)
 
 
 @pytest.mark.usefixtures("umask")

@@ -21,7 +21,7 @@ from batchpipe.commands.printing.media import media_lines, media_object
 from batchpipe.commands.printing.text import shown_path
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
+from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, has_input_columns, reviewed_fields
 from batchpipe.engine.media.figures import MediaPlan
 from batchpipe.engine.plan.render import render_row, template_values
 from batchpipe.engine.quality.judges import ANSWER, EXPECTED, FieldJudge, resolve_judges
@@ -151,7 +151,7 @@ def _judges(
         over_gold = evaluated_file(file, gold=True)
         with context.source(over_gold, {}) as source:
             fields, columns = gold_fields(source, over_gold), source.columns()
-            if is_whole(over_gold, fields, columns):
+            if has_input_columns(over_gold, fields, columns):
                 judges = resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
                 for each in judges:
                     _render_true_values(each, source)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchpipe.commands.call.call import Talk
 from batchpipe.commands.docs.html import write_site
-from batchpipe.commands.docs.pages import Page, find_page, pages_by_kind, read_pages
+from batchpipe.commands.docs.pages import DocsPage, find_page, pages_by_kind, read_pages
 
 WIDEST = 100
 
@@ -40,7 +40,7 @@ def _list() -> str:
     return "\n".join([*lines[1:], "", "To read a page: batchpipe docs TOPIC; as HTML: batchpipe docs --html DIR"])
 
 
-def _shown(talk: Talk, page: Page) -> str:
+def _shown(talk: Talk, page: DocsPage) -> str:
     """Return the page as a terminal shows it; without a terminal its Markdown as it stands."""
     if not talk.terminal:
         return page.text.rstrip("\n")

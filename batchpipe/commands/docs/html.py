@@ -7,7 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
-from batchpipe.commands.docs.pages import FOLDER, Page, pages_by_kind, read_pages
+from batchpipe.commands.docs.pages import FOLDER, DocsPage, pages_by_kind, read_pages
 from batchpipe.common.errors import UsageError
 
 STYLE = """
@@ -84,7 +84,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _page_html(page: Page, up: str, beside: str) -> str:
+def _page_html(page: DocsPage, up: str, beside: str) -> str:
     """Return a page as one HTML document. `up` leads from its folder to the site's, `beside` to the page's own."""
     title = html.escape(page.title)
     return (
@@ -95,7 +95,7 @@ def _page_html(page: Page, up: str, beside: str) -> str:
     )
 
 
-def _navigation(page: Page, up: str) -> str:
+def _navigation(page: DocsPage, up: str) -> str:
     parts = [f'<a href="{up}index.html"><strong>batchpipe</strong></a>']
     for title, pages in pages_by_kind():
         parts.append(f"<h2>{title}</h2>\n<ul>")
@@ -106,7 +106,7 @@ def _navigation(page: Page, up: str) -> str:
     return "\n".join(parts)
 
 
-def _body(page: Page, beside: str) -> str:
+def _body(page: DocsPage, beside: str) -> str:
     """Return the Markdown of a page as HTML: text is escaped, links between pages lead to the HTML files."""
     from markdown_it import MarkdownIt
 

@@ -15,7 +15,7 @@ FOLDER = resources.files("batchpipe").joinpath("docs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class DocsPage:
     """One page: `topic` is its path without the ending, such as `guides/review`; `text` is Markdown."""
 
     topic: str
@@ -40,23 +40,23 @@ class Page:
 
 
 @cache
-def read_pages() -> Sequence[Page]:
+def read_pages() -> Sequence[DocsPage]:
     """Return every page, kind by kind, in the order of their names; those to start with stand first."""
     found = []
     for kind in KINDS:
         files = [each for each in FOLDER.joinpath(kind).iterdir() if each.name.endswith(".md")]
         for file in sorted(files, key=lambda each: (each.name != "first_run.md", each.name)):
             topic = f"{kind}/{file.name.removesuffix('.md')}"
-            found.append(Page(topic=topic, text=file.read_text(encoding="utf-8")))
+            found.append(DocsPage(topic=topic, text=file.read_text(encoding="utf-8")))
     return found
 
 
-def pages_by_kind() -> list[tuple[str, list[Page]]]:
+def pages_by_kind() -> list[tuple[str, list[DocsPage]]]:
     """Return the title of each kind with the pages of that kind."""
     return [(kind.capitalize(), [each for each in read_pages() if each.topic.startswith(f"{kind}/")]) for kind in KINDS]
 
 
-def find_page(name: str) -> Page:
+def find_page(name: str) -> DocsPage:
     """Return the page that `name` means: its topic, its last part, or words of its title.
 
     Raises UsageError with the nearest names where no page or more than one is meant.

@@ -14,10 +14,10 @@ from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.eval.agreement import prepare_rows
 from batchpipe.commands.eval.gate import read_bars, versus_object
-from batchpipe.commands.eval.history import history, remember, remember_tuned
+from batchpipe.commands.eval.history import history, record_evaluation, remember_tuned
 from batchpipe.commands.eval.html import eval_file
 from batchpipe.commands.eval.judges import judges_object
-from batchpipe.commands.eval.measured import known_gold_rows, make_report, measure, refuse_few
+from batchpipe.commands.eval.measured import known_gold_rows, make_report, measure_version, refuse_few
 from batchpipe.commands.eval.person import read_person
 from batchpipe.commands.eval.quality import quality_object
 from batchpipe.commands.eval.refusals import EVERY, refuse
@@ -86,7 +86,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
                 refuse_few(evaluation)
             labels = _record_versions(context, work, file, evaluation)
             waiting, judged = _answer(call, request, context, evaluation)
-            found = [measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
+            found = [measure_version(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
             known = None
             if request.tune and not waiting:
                 known = known_gold_rows(evaluation, found[0], read_person(evaluation, request))
@@ -98,7 +98,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         if not waiting and not made_up and request.sample is None and request.as_good_as is None:
             reviewed = evaluation.rows.reviewed.rows
             more = {"reviewed": reviewed} | found[0].choices
-            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, more)
+            record_evaluation(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, more)
     report = make_report(file, evaluation, found, judged, request, bars, made_up=made_up)
     if page is not None and not waiting:
         write_report(page, eval_file(report, tuned, moment(call.machine.clock()), with_rows=request.with_rows))

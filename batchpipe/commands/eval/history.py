@@ -14,7 +14,7 @@ from typing import Any
 from batchpipe.charts.points import Point, Words, points
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.eval.quality import Quality
-from batchpipe.commands.eval.report import interval
+from batchpipe.commands.eval.report import share_with_interval
 from batchpipe.commands.printing.text import count, moment, money, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
@@ -28,7 +28,7 @@ from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 
-def remember(
+def record_evaluation(
     context: Context,
     work: Work,
     file: PipelineFile,
@@ -142,7 +142,7 @@ def history(call: Call, file: PipelineFile, page: Path | None = None) -> int:
             moment(each.evaluated_at),
             each.model,
             gold_rows(each.right.n, each.reviewed),
-            interval(each.right),
+            share_with_interval(each.right),
             money(each.usd_per_1000),
         ]
         for each in found
@@ -159,7 +159,7 @@ def history_blocks(found: Sequence[PastEvaluation]) -> list[Block]:
             moment(each.evaluated_at),
             each.model,
             gold_rows(each.right.n, each.reviewed),
-            interval(each.right),
+            share_with_interval(each.right),
             money(each.usd_per_1000),
         ]
         for each in found

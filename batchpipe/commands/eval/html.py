@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchpipe.charts.points import calibration
+from batchpipe.charts.points import calibration_points
 from batchpipe.charts.tuning_curve import tuning_curve
 from batchpipe.commands.eval.judges import HEADER as JUDGES
 from batchpipe.commands.eval.judges import RIGHT as JUDGES_RIGHT
@@ -24,7 +24,7 @@ from batchpipe.commands.eval.report import (
 )
 from batchpipe.commands.eval.tune import Tuned, tuned_toml
 from batchpipe.commands.printing.text import count, money
-from batchpipe.html.blocks import Block, Code, Figure, Figures, Pairs, Picture, Section, Sentences, Table, Text
+from batchpipe.html.blocks import Block, CodeBlock, Figure, Figures, Pairs, Picture, Section, Sentences, Table, Text
 from batchpipe.html.render import one_file
 
 CONFUSED = ("field", "gold", "answered", "rows", "of gold")
@@ -77,7 +77,7 @@ def tuned_sections(found: Tuned) -> list[Section]:
     words = Sentences(found=[found.tuning.guarantee])
     return [
         Section(title="Cost against accuracy", blocks=[curve, words]),
-        Section(title="To paste", blocks=[Code(text=tuned_toml(found))]),
+        Section(title="To paste", blocks=[CodeBlock(text=tuned_toml(found))]),
     ]
 
 
@@ -101,7 +101,7 @@ def _calibration(found: Quality) -> Section:
         for each in known.bins
     ]
     note = f"{known.error:.1%} away from the accuracy on average, n = {count(known.n)}"
-    chart = calibration(f"Confidence of {found.model}", bins)
+    chart = calibration_points(f"Confidence of {found.model}", bins)
     return Section(title=f"Confidence of {found.model}", blocks=[Picture(chart=chart, note=note)], half=True)
 
 

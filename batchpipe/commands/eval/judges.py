@@ -62,7 +62,7 @@ def judges_object(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def refused(outcomes: Iterable[Outcome], fields: Sequence[str], most: int) -> list[list[object]]:
+def refused_answers(outcomes: Iterable[Outcome], fields: Sequence[str], most: int) -> list[list[object]]:
     """Return the first `most` answers that a judge says are wrong: field, key, true value, answer, reason."""
     found: list[list[object]] = []
     for each in outcomes:

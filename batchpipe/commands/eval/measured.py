@@ -81,7 +81,7 @@ def read_measured(context: Context, file: PipelineFile) -> Measured:
         evaluation.trains = False
         label = _recorded_label(context, evaluation)
         judged = evaluation.judged(evaluation.to_judge())
-        found = measure(evaluation, evaluation.sides[0], label)
+        found = measure_version(evaluation, evaluation.sides[0], label)
         made_up = context.settings.emulator and context.emulator_answers(file) is None
         report = make_report(file, evaluation, [found], judged, request, [], made_up=made_up)
         known = _answered_by_all(known_gold_rows(evaluation, found, None))
@@ -180,7 +180,7 @@ def known_gold_rows(evaluation: Evaluation, numbers: PromptNumbers, person: Pers
     )
 
 
-def measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> PromptNumbers:
+def measure_version(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> PromptNumbers:
     """Compute the numbers of one prompt version."""
     evaluation.read(side)
     unanswered = take_as_true(evaluation) if evaluation.top is not None else frozenset[str]()

@@ -137,6 +137,6 @@ def person_text(person: Person, tuning: Tuning, rung: int) -> str:
     return "\n".join(words)
 
 
-def names_of(models: Sequence[str], person: Person | None) -> list[str]:
+def rung_names(models: Sequence[str], person: Person | None) -> list[str]:
     """Return the names of the rungs, the person's last."""
     return [*models, *([NAME] if person is not None else [])]

@@ -11,7 +11,7 @@ from typing import Any
 from batchpipe.commands.eval.gate import Versus
 from batchpipe.commands.eval.judges import HEADER as JUDGES
 from batchpipe.commands.eval.judges import RIGHT as JUDGES_RIGHT
-from batchpipe.commands.eval.judges import judge_lines, refused
+from batchpipe.commands.eval.judges import judge_lines, refused_answers
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality
 from batchpipe.commands.printing.markdown import code, details, fence
 from batchpipe.commands.printing.markdown import table as markdown_table
@@ -48,7 +48,7 @@ class EvalReport:
     shortfalls: tuple[str, ...]
 
 
-def interval(share: Proportion | Mean) -> str:
+def share_with_interval(share: Proportion | Mean) -> str:
     """Return a share with its interval: `91.0% (87.2% to 93.7%)`."""
     return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
@@ -121,7 +121,7 @@ def quality_line(found: Quality) -> list[object]:
         _name(found),
         found.rung,
         count(found.right.n),
-        interval(found.right),
+        share_with_interval(found.right),
         f"{scores[0]:.3f}" if len(scores) == 1 and len(found.fields) == 1 else None,
         money(found.cost_usd),
         money(found.usd_per_1000),
@@ -136,7 +136,9 @@ def field_lines(shown: Sequence[Quality]) -> list[list[object]]:
         if len(each.fields) == 1 and all(field.mean is None for field in each.fields.values()):
             continue
         for name, field in each.fields.items():
-            right = interval(field.accuracy) + (f"; mean F1 {interval(field.mean)}" if field.mean else "")
+            right = share_with_interval(field.accuracy) + (
+                f"; mean F1 {share_with_interval(field.mean)}" if field.mean else ""
+            )
             lines.append([_name(each), name, right, f"{field.macro_f1:.3f}" if field.macro_f1 is not None else None])
     return lines
 
@@ -151,7 +153,7 @@ def confused_lines(ladder: Quality) -> list[list[object]]:
 
 
 def _judges(report: EvalReport, terminal: bool) -> list[str]:
-    wrong = refused(report.ladder_rows.values(), [each.field for each in report.judged], SHOWN_ROWS)
+    wrong = refused_answers(report.ladder_rows.values(), [each.field for each in report.judged], SHOWN_ROWS)
     judges = table(JUDGES, judge_lines(report.judged), terminal=terminal, right=JUDGES_RIGHT)
     parts = [f"Judges (their cost is not part of the costs above)\n{judges}"]
     if wrong:
@@ -168,7 +170,7 @@ def _calibration(found: Quality, terminal: bool) -> str:
             f"{each.low:.1f} to {each.high:.1f}",
             count(each.accuracy.n),
             f"{each.confidence:.1%}",
-            interval(each.accuracy),
+            share_with_interval(each.accuracy),
         ]
         for each in known.bins
     ]
@@ -199,8 +201,8 @@ def against_pairs(found: Versus) -> list[tuple[str, object]]:
     """Return how a version compares with the one before it."""
     return [
         ("against", found.label),
-        ("before", f"{interval(found.before.right)}, n = {count(found.before.right.n)}"),
-        ("now", f"{interval(found.after.right)}, n = {count(found.after.right.n)}"),
+        ("before", f"{share_with_interval(found.before.right)}, n = {count(found.before.right.n)}"),
+        ("now", f"{share_with_interval(found.after.right)}, n = {count(found.after.right.n)}"),
         ("fixed", count(len(found.fixed))),
         ("broken", count(len(found.broken))),
         ("McNemar", f"p = {found.test.p_value:.3g}"),

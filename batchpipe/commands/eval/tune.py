@@ -11,9 +11,9 @@ from typing import Any
 from batchpipe.charts.tuning_curve import tuning_curve
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import EvalRequest
-from batchpipe.commands.eval.person import Person, names_of, person_object, person_text
+from batchpipe.commands.eval.person import Person, person_object, person_text, rung_names
 from batchpipe.commands.eval.quality import Outcome
-from batchpipe.commands.eval.report import interval
+from batchpipe.commands.eval.report import share_with_interval
 from batchpipe.commands.eval.to_paste import rungs_toml
 from batchpipe.commands.eval.value_claims import has_values, ladder_accepts, promised_values
 from batchpipe.commands.printing.text import count, money, table
@@ -59,7 +59,7 @@ class Tuned:
         """Return the names of the rungs: the local model where it is tuned too, the models, and the person."""
         return [
             *([LOCAL] if self.local else []),
-            *names_of([each.name for each in self.file.pipeline.models], self.person),
+            *rung_names([each.name for each in self.file.pipeline.models], self.person),
         ]
 
     @property
@@ -279,9 +279,10 @@ def tuned_text(found: Tuned, call: Call) -> str:
     held = tuning.measured
     rows = "rows that did not choose it" if tuning.held_out else "rows" if found.top else "gold rows"
     right = f"agree with {found.top}" if found.top else "right"
-    expected = f"On the {count(held.accuracy.n)} {rows}: {interval(held.accuracy)} {right}, {_costs(held, found.top)}"
+    accuracy = share_with_interval(held.accuracy)
+    expected = f"On the {count(held.accuracy.n)} {rows}: {accuracy} {right}, {_costs(held, found.top)}"
     where = "on the other half" if tuning.held_out else "on all rows" if found.top else "on all gold rows"
-    lines = [*_singles(found), ["ladder", interval(held.accuracy), *_prices(held)]]
+    lines = [*_singles(found), ["ladder", accuracy, *_prices(held)]]
     header = (
         where,
         "agrees" if found.top else "right",
@@ -305,7 +306,11 @@ def tuned_text(found: Tuned, call: Call) -> str:
         + table(
             ("accept", *header[1:]),
             [
-                [_shown(each.measured.ladder, found.local), interval(each.measured.accuracy), *_prices(each.measured)]
+                [
+                    _shown(each.measured.ladder, found.local),
+                    share_with_interval(each.measured.accuracy),
+                    *_prices(each.measured),
+                ]
                 for each in tuning.curve
             ],
             terminal=call.terminal,
@@ -332,7 +337,7 @@ def _claims(found: Tuned, call: Call) -> list[str]:
             each.claim.words,
             f"{each.claim.target:.1%}",
             count(each.counted.n) if each.counted is not None else "0",
-            interval(each.counted) if each.counted is not None else None,
+            share_with_interval(each.counted) if each.counted is not None else None,
             f"{each.low:.1%}",
             count(each.missing) if each.missing is not None else None,
         ]
@@ -374,7 +379,7 @@ def write_plot(found: Tuned, path: Path) -> None:
 
 def _singles(found: Tuned) -> list[list[object]]:
     return [
-        [found.names[each.ladder.rungs[0] - 1], interval(each.accuracy), *_prices(each)]
+        [found.names[each.ladder.rungs[0] - 1], share_with_interval(each.accuracy), *_prices(each)]
         for each in found.tuning.singles
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchpipe.commands.plan.pilot import held_text
-from batchpipe.commands.plan.prompt_diff import diff_markdown, due_rows_text
+from batchpipe.commands.plan.prompt_diff import due_rows_text, prompt_diff_markdown
 from batchpipe.commands.printing.markdown import code, details, fence, table
 from batchpipe.commands.printing.text import count, safe
 from batchpipe.commands.printing.text import table as text_table
@@ -36,7 +36,7 @@ def plan_markdown(
     parts.append(table(("", ""), shown) if plan.requests else f"Nothing to send{waits}.")
     parts += [f"- {code(each)}" for each in notes]
     if found.diff is not None:
-        parts += diff_markdown(found.diff)
+        parts += prompt_diff_markdown(found.diff)
     if found.due_rows:
         names = [each.name for each in found.resolved.key_columns]
         header, rows = due_rows_text(names, [(each.key, each.reason) for each in found.due_rows])

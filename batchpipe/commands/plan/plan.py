@@ -17,7 +17,7 @@ from batchpipe.commands.plan.chained import ChainPlanner, waiting_object, waitin
 from batchpipe.commands.plan.due_work import MEANINGS, rows_options, work_pairs, work_text
 from batchpipe.commands.plan.markdown import plan_markdown
 from batchpipe.commands.plan.pilot import held_object
-from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
+from batchpipe.commands.plan.prompt_diff import due_rows_text, prompt_diff_object, prompt_diff_text
 from batchpipe.commands.printing.estimates import estimate_object
 from batchpipe.commands.printing.local_rung import hint_text, local_text
 from batchpipe.commands.printing.media import media_object
@@ -126,7 +126,7 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     if rows:
         value["due_rows"] = [{"key": json.loads(each.key), "reason": each.reason} for each in found.due_rows]
     if found.diff is not None:
-        value["diff"] = diff_object(found.diff)
+        value["diff"] = prompt_diff_object(found.diff)
     return value
 
 
@@ -141,7 +141,7 @@ def plan_text(
     lines = [f"{found.resolved.name} (prompt {found.version}{new})", work]
     lines += [f"  {each}" for each in plan_notes(found, suggest)]
     if found.diff is not None:
-        lines.append(diff_text(found.diff))
+        lines.append(prompt_diff_text(found.diff))
     if rows and found.due_rows:
         names = [each.name for each in found.resolved.key_columns]
         header, shown = due_rows_text(names, [(each.key, each.reason) for each in found.due_rows])

@@ -13,7 +13,7 @@ from batchpipe.engine.plan.prompt_diff import PromptDiff, RenderedRequest, Sampl
 NOTHING_ANSWERED = "nothing is answered yet: there is no earlier prompt"
 
 
-def diff_object(diff: PromptDiff) -> dict[str, Any]:
+def prompt_diff_object(diff: PromptDiff) -> dict[str, Any]:
     """Return `diff` of `plan --diff --json`: both versions, the changed parts of the prompt, the rows before and
     after.
     """
@@ -37,7 +37,7 @@ def diff_object(diff: PromptDiff) -> dict[str, Any]:
     }
 
 
-def diff_text(diff: PromptDiff) -> str:
+def prompt_diff_text(diff: PromptDiff) -> str:
     """Return the prompt's change for people. Nothing in it steers the terminal."""
     lines = ["", f"  prompt, {_versions(diff)}"]
     if diff.before is not None and not diff.prompt:
@@ -52,7 +52,7 @@ def diff_text(diff: PromptDiff) -> str:
     return "\n".join(lines)
 
 
-def diff_markdown(diff: PromptDiff) -> list[str]:
+def prompt_diff_markdown(diff: PromptDiff) -> list[str]:
     """Return the prompt's change as Markdown, with the rows folded."""
     versions = f"{code(diff.before.label)} → {code(diff.after.label)}" if diff.before else NOTHING_ANSWERED
     parts = [f"**Prompt**, {versions}" + ("" if diff.prompt or diff.before is None else ": the same")]

@@ -31,7 +31,7 @@ def member_names(members: Sequence[Voter]) -> list[str]:
     ]
 
 
-def agreement_text(members: Sequence[Voter], agreement: float | None, quorum: int | None) -> str:
+def vote_agreement_text(members: Sequence[Voter], agreement: float | None, quorum: int | None) -> str:
     """Return how far the members agree: `0.67: 2 of 3 valid answers agree, from 3 members; the quorum is 2`."""
     valid = sum(each.valid for each in members)
     wanted = f"; the quorum is {quorum}" if quorum is not None else ""

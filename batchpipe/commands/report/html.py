@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchpipe.charts.chart import dollars
+from batchpipe.charts.chart import dollars_mark
 from batchpipe.charts.columns import ChartColumn, columns
 from batchpipe.charts.points import Point, Words, points
 from batchpipe.charts.shares import BarShare, shares
@@ -27,7 +27,7 @@ from batchpipe.html.blocks import (
     Figures,
     Pairs,
     Picture,
-    Rung,
+    RungBlock,
     Rungs,
     Section,
     Sentences,
@@ -92,7 +92,7 @@ def _ladder(found: Report, file: PipelineFile | None) -> Block:
     return Rungs(found=rungs)
 
 
-def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None) -> Rung:
+def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None) -> RungBlock:
     sums = found.sums
     stands = sums.accepted
     rest = sums.requests - sums.accepted - sums.review - sums.escalated - sums.failed
@@ -116,7 +116,7 @@ def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None
     if is_local and file is not None and file.pipeline.local is not None:
         accept = file.pipeline.local.accept
     name = found.model or "unknown"
-    return Rung(
+    return RungBlock(
         number=str(found.rung) if found.rung is not None else "?",
         model=name,
         condition=accept or "",
@@ -172,7 +172,7 @@ def _choice(found: SubLadder, known: Evaluated) -> Point:
         colour="amber" if whole else "blue" if alone else "grey",
         strong=whole,
         named=whole or alone,
-        hint=f"{several}: {found.right.share or 0:.1%} for {dollars(float(found.usd_per_1000))} per 1,000",
+        hint=f"{several}: {found.right.share or 0:.1%} for {dollars_mark(float(found.usd_per_1000))} per 1,000",
     )
 
 
@@ -181,7 +181,7 @@ def _days(found: Report) -> list[Block]:
     if not days:
         return [Sentences(found=["Nothing was spent yet."], tone="soft")]
     bars = [ChartColumn(name=f"{each.day:%m-%d}", parts=[float(each.sums.cost_usd or 0)]) for each in days]
-    chart = columns("Spend by day", ["cost"], bars, axis=dollars, cell=lambda each: f"${each:,.4f}", of="day")
+    chart = columns("Spend by day", ["cost"], bars, axis=dollars_mark, cell=lambda each: f"${each:,.4f}", of="day")
     return [Picture(chart=chart)]
 
 

@@ -12,7 +12,7 @@ from batchpipe.commands.printing.agreement import agreement_object
 from batchpipe.commands.printing.caching import CacheSavings, read_cache_use
 from batchpipe.commands.report.estimate_accuracy import PastEstimate, RunEstimate, read_estimates
 from batchpipe.commands.report.quality import ReportQuality, read_quality
-from batchpipe.commands.report.rungs import quality_object
+from batchpipe.commands.report.rungs import rungs_object
 from batchpipe.commands.report.weeks import WeekSums, read_weeks, with_right_rows
 from batchpipe.commands.status.read import Run, last_runs, with_ledger
 from batchpipe.commands.status.states import Named, rows_by_state
@@ -254,7 +254,7 @@ def _sums(row: Mapping[str, Any]) -> Sums:
 
 def report_object(found: Report) -> dict[str, Any]:
     """Return the object of `report --json`, with the shares of its sums."""
-    shown = asdict(replace(found, quality=None)) | {"quality": quality_object(found.quality)}
+    shown = asdict(replace(found, quality=None)) | {"quality": rungs_object(found.quality)}
     shown["total"] = _with_shares(shown["total"])
     shown["reviewed"] = agreement_object(found.reviewed)
     for name in ("rungs", "versions", "days"):

@@ -102,7 +102,7 @@ def keep(present: SubLadder, without: SubLadder) -> tuple[bool | None, str]:
     return None, f"is worth its cost where a wrong row costs {'more' if fewer > 0 else 'less'} than {limit}: {change}"
 
 
-def quality_object(found: ReportQuality | None) -> dict[str, Any] | None:
+def rungs_object(found: ReportQuality | None) -> dict[str, Any] | None:
     """Return the quality for `--json`."""
     if found is None:
         return None

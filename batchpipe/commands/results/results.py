@@ -67,7 +67,7 @@ def results(
             with context.database.reading(work) as session:
                 taken = take_rows(session, file, filters)
             if target is not None:
-                save(work, taken, target)
+                save_rows(work, taken, target)
                 call.say(f"{count(taken.rows, 'row')} to {to}")
             else:
                 _print(call, file.pipeline.name, work, taken, context)
@@ -76,7 +76,7 @@ def results(
     return 0
 
 
-def save(work: Work, taken: TakenRows, target: Path) -> None:
+def save_rows(work: Work, taken: TakenRows, target: Path) -> None:
     """Write `work.taken` to `target`, whole or not at all.
 
     Raises UsageError where the file cannot be written.

@@ -24,7 +24,7 @@ from batchpipe.sql.quoting import (
     sql,
     table_parts,
 )
-from batchpipe.store.database import Session, Work, streamed
+from batchpipe.store.database import Session, Work, streamed_rows
 from batchpipe.store.queries import query
 
 TAKEN = Sql("work.taken")
@@ -133,7 +133,7 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRo
 def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of `work.taken` as Python values. A time with a zone is naive UTC."""
     values = joined(", ", (python_value(*each) for each in output.columns))
-    yield from streamed(
+    yield from streamed_rows(
         work.connection.cursor().execute(sql("SELECT {values} FROM {taken}", values=values, taken=TAKEN))
     )
 

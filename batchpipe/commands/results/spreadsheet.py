@@ -12,7 +12,7 @@ import duckdb
 from batchpipe.common.errors import UsageError
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
-from batchpipe.store.database import streamed
+from batchpipe.store.database import streamed_rows
 
 MOST_ROWS = 1_048_575
 MOST_CHARACTERS = 32_767
@@ -93,7 +93,7 @@ def _save_with_openpyxl(connection: Connection, select: Sql, path: Path) -> None
     cursor = connection.cursor()
     cursor.execute(select)
     sheet.append([each[0] for each in cursor.description or ()])
-    for row in streamed(cursor):
+    for row in streamed_rows(cursor):
         cells = []
         for value in row:
             cell = cells_of.WriteOnlyCell(sheet, value=value)

@@ -16,10 +16,22 @@ from batchpipe.commands.show.row_history import (
     RowHistory,
     coming_text,
     outcome_text,
-    tokens_text,
+    request_tokens_text,
 )
 from batchpipe.commands.show.votes import vote_blocks
-from batchpipe.html.blocks import Block, Cell, Code, Entry, Fold, Heading, Pairs, Section, Sentences, Text, Timeline
+from batchpipe.html.blocks import (
+    Block,
+    Cell,
+    CodeBlock,
+    Entry,
+    Fold,
+    Heading,
+    Pairs,
+    Section,
+    Sentences,
+    Text,
+    Timeline,
+)
 from batchpipe.schema import exact_json
 
 COLOURS = {
@@ -72,7 +84,7 @@ def history_sections(
 
 def _prompt(now: RowNow) -> list[Block]:
     """Return the prompt as it would be sent now, folded."""
-    folds: list[Block] = [Fold(title=name, blocks=[Code(text=text)]) for name, text in now.prompt if text]
+    folds: list[Block] = [Fold(title=name, blocks=[CodeBlock(text=text)]) for name, text in now.prompt if text]
     return [Fold(title="The prompt as it would be sent now", blocks=folds)]
 
 
@@ -90,13 +102,13 @@ def _state(found: RowHistory) -> list[tuple[str, Text]]:
 def _attempt(found: Attempt) -> tuple[datetime, Entry]:
     version = f"{found.prompt_version} · " if found.prompt_version else ""
     error = found.verdict_error or found.error
-    blocks: list[Block] = [Code(text=found.answer)] if found.answer is not None else []
+    blocks: list[Block] = [CodeBlock(text=found.answer)] if found.answer is not None else []
     blocks += [Sentences(found=[error], tone="bad")] if error else []
     cost = money(found.cost_usd) if found.outcome is not None else None
     reported = f"{money(found.reported_usd)}, by the gateway" if found.reported_usd is not None else None
     pairs: list[tuple[str, str | None]] = [
         ("outcome", outcome_text(found)),
-        ("tokens", tokens_text(found)),
+        ("tokens", request_tokens_text(found)),
         ("cost", cost),
         ("reported", reported),
         ("shares", f"the answer of {', '.join(found.shares_with)}" if found.shares_with else None),

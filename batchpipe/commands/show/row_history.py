@@ -237,7 +237,7 @@ def _attempt(number: int, each: Attempt) -> str:
     model = safe(with_provider(each.provider, each.model)) + sample
     head = f"request {number}: rung {each.rung}, {model}, try {each.attempt}, because {each.reason}"
     error = each.verdict_error or each.error
-    tokens = tokens_text(each)
+    tokens = request_tokens_text(each)
     lines = [
         ("outcome", outcome_text(each)),
         ("error", _cut(error) if error else None),
@@ -280,7 +280,7 @@ def outcome_text(each: Attempt) -> str:
     return f"{each.outcome}{stop}{kind}{led}"
 
 
-def tokens_text(each: Attempt) -> str | None:
+def request_tokens_text(each: Attempt) -> str | None:
     """Return the tokens of a request by kind; None where it has no result of its own."""
     if each.outcome is None or not each.leads:
         return None

@@ -51,7 +51,7 @@ def show(
     with call.context() as context:
         work = context.work()
         try:
-            found = read_history(context, work, file, key, values)
+            found = read_row_history(context, work, file, key, values)
         finally:
             work.close()
     if page is not None:
@@ -66,7 +66,7 @@ def show(
     return 0
 
 
-def read_history(
+def read_row_history(
     context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]
 ) -> RowHistory:
     """Return the history of a row, from the present input and the ledger.

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from batchpipe.commands.printing.text import moment, money, pairs, safe
-from batchpipe.commands.printing.votes import agreement_text, member_names
+from batchpipe.commands.printing.votes import member_names, vote_agreement_text
 from batchpipe.html.blocks import Block, Cell, Heading, Pairs, Table
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers.known import with_provider
@@ -119,7 +119,7 @@ def _title(found: RowVote) -> str:
 def _agreement(found: RowVote) -> str:
     if found.cast_at is None:
         return "not cast yet: it waits for the other members"
-    return agreement_text(found.members, found.agreement, found.quorum)
+    return vote_agreement_text(found.members, found.agreement, found.quorum)
 
 
 def _state(member: ShownMember) -> str:

@@ -11,7 +11,7 @@ from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import Provider
 from batchpipe.sql.quoting import quote_literal, sql
-from batchpipe.store.database import streamed
+from batchpipe.store.database import streamed_rows
 from batchpipe.store.queries import query
 
 
@@ -40,7 +40,7 @@ def chunk_requests(
         statement = query("chunk_params_in_order", params=statement)
     connection, files = parts.work.connection, parts.files
     read = files.of_chunk(connection, snapshot, chunk_id) if files is not None else None
-    rows: Iterable[tuple[str, bytes]] = streamed(connection.execute(statement))
+    rows: Iterable[tuple[str, bytes]] = streamed_rows(connection.execute(statement))
     if unmarked:
         rows = ((custom_id, provider.unmarked(params)) for custom_id, params in rows)
     if names:

@@ -138,10 +138,10 @@ def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
     snapshot = source.snapshot(path, columns)
     if not snapshot.rows:
         raise InputError("gold has no rows", where=file.where("[eval] gold"), hint="Label some rows of the input.")
-    return Gold(snapshot=snapshot, fields=fields, whole=is_whole(file, fields, columns))
+    return Gold(snapshot=snapshot, fields=fields, whole=has_input_columns(file, fields, columns))
 
 
-def is_whole(file: PipelineFile, fields: Sequence[GoldField], columns: Sequence[InputColumn]) -> bool:
+def has_input_columns(file: PipelineFile, fields: Sequence[GoldField], columns: Sequence[InputColumn]) -> bool:
     """Return whether `columns`, those of gold, are more than the key and the true values: the input's columns too."""
     needed = {*file.pipeline.input.key, *(each.column.name for each in fields if each.column is not None)}
     return any(each.name not in needed for each in columns)

@@ -29,7 +29,7 @@ from batchpipe.engine.local.versions import (
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.local_model import library
-from batchpipe.local_model.saved import load, save
+from batchpipe.local_model.saved import load_model, save_model
 from batchpipe.local_model.training import train
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -186,7 +186,7 @@ def _train(work: Work, resolved: Resolved, number: int, lessons: int) -> tuple[d
         embeddings=given.embeddings,
         keys=given.keys,
     )
-    arrays, document = save(model)
+    arrays, document = save_model(model)
     values = {
         "version": number,
         "shape": rung.shape,
@@ -197,12 +197,12 @@ def _train(work: Work, resolved: Resolved, number: int, lessons: int) -> tuple[d
         "arrays": arrays,
     }
     # It answers as it will when it is loaded.
-    return values, _version(work, resolved, number, load(arrays, document))
+    return values, _version(work, resolved, number, load_model(arrays, document))
 
 
 def _loaded(work: Work, resolved: Resolved, usable: RecordedLocalVersion, stored: tuple[str, bytes]) -> LocalVersion:
     document, arrays = stored
-    return _version(work, resolved, usable.version, load(arrays, document))
+    return _version(work, resolved, usable.version, load_model(arrays, document))
 
 
 def _version(work: Work, resolved: Resolved, number: int, model: Any) -> LocalVersion:

@@ -30,7 +30,7 @@ from batchpipe.schema.typed import FieldForm, field_forms
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, sql
 from batchpipe.store.arrow import arrow
-from batchpipe.store.database import Session, Work, streamed
+from batchpipe.store.database import Session, Work, streamed_rows
 from batchpipe.store.queries import query
 
 WANTED = {
@@ -352,7 +352,7 @@ class Desk:
         cursor = self.work.connection.cursor()
         cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))
         columns = [each[0] for each in cursor.description or ()]
-        for values in streamed(cursor):
+        for values in streamed_rows(cursor):
             found = dict(zip(columns, values, strict=True))
             found["answer"], found["document"] = map(exact_json.loads, (found["answer"], found["document"]))
             found["input"] = dict(zip(names, found["input"], strict=True))

@@ -114,10 +114,10 @@ def _chances(resolved: Resolved, known: AnswersUnderReview) -> list[float | None
     places = [place for place, each in enumerate(known.rows) if each["text"] is not None]
     if known.stored is None or resolved.local is None or not places:
         return found
-    from batchpipe.local_model.saved import load
+    from batchpipe.local_model.saved import load_model
 
     document, arrays = known.stored
-    model = load(arrays, document)
+    model = load_model(arrays, document)
     chosen = [known.rows[place] for place in places]
     answers = [
         dict(zip(resolved.local.fields, [json.loads(text) for text in each["fields"]], strict=True)) for each in chosen

@@ -27,7 +27,7 @@ from batchpipe.engine.votes.slots import slots
 from batchpipe.media.places import filled
 from batchpipe.providers import Provider
 from batchpipe.sql.quoting import Sql, quote_literal, sql
-from batchpipe.store.database import streamed
+from batchpipe.store.database import streamed_rows
 from batchpipe.store.queries import query
 
 # The number of requests in the first chunk, and the most in any chunk. In between, a chunk has as many as are answered
@@ -117,7 +117,7 @@ class RealtimeChunks:
         parts = self.submitter.parts
         connection, files = parts.work.connection, parts.files
         read = files.of_chunk(connection, plan.snapshot, chunk_id) if files is not None else None
-        rows = streamed(connection.execute(statement))
+        rows = streamed_rows(connection.execute(statement))
         plain: Callable[[bytes], bytes] = provider.unmarked if unmarked else _as_it_is
         calls = []
         for custom_id, number, params in rows:

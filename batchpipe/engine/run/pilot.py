@@ -14,7 +14,7 @@ from batchpipe.engine.plan.pilot_sample import PilotSample
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.pilot_summary import PilotSummary, pilot_accuracy, shortfalls, sum_up_pilot
+from batchpipe.engine.run.pilot_summary import PilotSummary, pilot_accuracy, pilot_shortfalls, sum_up_pilot
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import Pilot
 from batchpipe.sql.quoting import Sql, quote_list
@@ -119,7 +119,7 @@ def passes_by_itself(session: Session, resolved: Resolved, state: PilotState | N
         return False
     session.execute(query("pilot_rows", pipelines=quote_list(resolved.names)), _version(resolved))
     totals = session.dictionaries(query("pilot_totals"))[0]
-    return not shortfalls(state.pilot, totals, pilot_accuracy(session, resolved, gold))
+    return not pilot_shortfalls(state.pilot, totals, pilot_accuracy(session, resolved, gold))
 
 
 def pilot_sample(

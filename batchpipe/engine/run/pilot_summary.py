@@ -139,7 +139,7 @@ def sum_up_pilot(
         rest=rest,
         examples=examples,
         accuracy=accuracy,
-        shortfalls=shortfalls(pilot, totals, accuracy),
+        shortfalls=pilot_shortfalls(pilot, totals, accuracy),
     )
 
 
@@ -179,7 +179,7 @@ def _inaccuracy(wanted: float, accuracy: PilotAccuracy | None) -> str | None:
     return words
 
 
-def shortfalls(pilot: Pilot, totals: Mapping[str, Any], accuracy: PilotAccuracy | None) -> list[str]:
+def pilot_shortfalls(pilot: Pilot, totals: Mapping[str, Any], accuracy: PilotAccuracy | None) -> list[str]:
     """Return a sentence for each limit of `[pilot]` that the pilot misses."""
     found = []
     share = totals["valid"] / totals["rows"] if totals["rows"] else 0.0

@@ -35,7 +35,7 @@ from batchpipe.providers.anthropic.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.bounds import bound
 from batchpipe.providers.shared.http import CONNECT_SECONDS, NotUnderstoodError, parsed, trusted_authorities
-from batchpipe.providers.shared.listing import Page, page_by_last_id, read_list
+from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
 from batchpipe.providers.shared.streams import lines_of
 
 if TYPE_CHECKING:
@@ -58,16 +58,16 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     if found is None:
         raise NotUnderstoodError("the answer is no batch with an id")
     known, total = values.counts(batch.get("request_counts"))
-    state, ended_at = batch.get("processing_status"), values.moment(batch.get("ended_at"))
+    state, ended_at = batch.get("processing_status"), values.utc_moment(batch.get("ended_at"))
     unknown = None if state in _STATES else values.plain(str(state), _LONGEST_STATE)
     return BatchState(
         batch_id=found,
         ended=Ended(at=ended_at) if state == "ended" or (unknown is not None and ended_at is not None) else None,
         total=total,
         counts=known,
-        created_at=values.moment(batch.get("created_at")),
-        expires_at=values.moment(batch.get("expires_at")),
-        archived=values.moment(batch.get("archived_at")) is not None,
+        created_at=values.utc_moment(batch.get("created_at")),
+        expires_at=values.utc_moment(batch.get("expires_at")),
+        archived=values.utc_moment(batch.get("archived_at")) is not None,
         unknown_state=unknown,
         request_id=values.header(headers, "request-id"),
         **_account(headers),
@@ -194,7 +194,7 @@ class Calls(Rules):
     def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
         """Return the batches of the list, page after page, until `enough` holds for those read so far."""
 
-        def read(following: str) -> Page:
+        def read(following: str) -> ListPage:
             with failures.raise_as(failures.list_error, self._redact):
                 params = {"limit": limit, **({"after_id": following} if following else {})}
                 response = self._get(_PATH, params=params)
@@ -209,7 +209,7 @@ class Calls(Rules):
         if client is not None:
             client.close()
 
-    def _page(self, response: httpx2.Response) -> Page:
+    def _page(self, response: httpx2.Response) -> ListPage:
         """Return one page of the list. Raises NoListError for what is no page."""
         try:
             body = parsed(response)

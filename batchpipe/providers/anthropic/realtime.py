@@ -104,7 +104,7 @@ def room_of(headers: Mapping[str, str]) -> RateRoom:
         remaining = headers.get(f"anthropic-ratelimit-{kind}-remaining", "")
         if remaining.isascii() and remaining.isdigit() and len(remaining) <= 15:
             left[kind] = int(remaining)
-        reset = values.moment(headers.get(f"anthropic-ratelimit-{kind}-reset"))
+        reset = values.utc_moment(headers.get(f"anthropic-ratelimit-{kind}-reset"))
         if reset is not None and now is not None and reset > now:
             seconds.append((reset - now).total_seconds())
     tokens = [count for kind, count in left.items() if kind != "requests"]

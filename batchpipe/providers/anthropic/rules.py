@@ -22,7 +22,7 @@ from batchpipe.providers import (
 from batchpipe.providers.anthropic import encoding, media
 from batchpipe.providers.anthropic.lint import problems
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
-from batchpipe.providers.shared.lines import count, source, sql_text, usd
+from batchpipe.providers.shared.lines import count_sql, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines, written
 from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.sql.quoting import Sql, trusted
@@ -89,7 +89,7 @@ def _lines_sql(*, text: bool) -> Sql:
         "regional_factor": prices["regional_factor"],
         "known_blocks": ", ".join(map(sql_text, known["blocks"])),
         "known_stop_reasons": ", ".join(map(sql_text, known["stop_reasons"])),
-        **{name: count(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
+        **{name: count_sql(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
     }
     for name, value in values.items():
         sql = sql.replace("{" + name + "}", value)

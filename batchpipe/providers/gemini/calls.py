@@ -35,7 +35,7 @@ from batchpipe.providers.gemini.rules import Rules
 from batchpipe.providers.gemini.states import BATCH, FILE, batch_state, results_file
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
-from batchpipe.providers.shared.listing import NO_PAGE, Page, read_list, states_of
+from batchpipe.providers.shared.listing import NO_PAGE, ListPage, read_list, states_of
 from batchpipe.providers.shared.streams import lines_of
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Calls(Rules):
         address = file.get("uri")
         if not isinstance(address, str):
             raise UnavailableError("the upload was answered without the address of a file")
-        return UploadedFile(self._name(file), address, values.moment(file.get("expirationTime")))
+        return UploadedFile(self._name(file), address, values.utc_moment(file.get("expirationTime")))
 
     def has_file(self, file_id: str) -> bool:
         """Return whether a file is there. One that is not is answered like one of somebody else."""
@@ -292,13 +292,13 @@ class Calls(Rules):
     def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
         """Return the batches of the list, page after page, until `enough` holds for those read so far."""
 
-        def read(following: str) -> Page:
+        def read(following: str) -> ListPage:
             params = {"pageSize": str(limit), **({"pageToken": following} if following else {})}
             return self._page(self._client.call("GET", f"/{_VERSION}/batches", role="list", params=params))
 
         return read_list(read, enough, _account, has_empty_pages=True)
 
-    def _page(self, response: httpx2.Response) -> Page:
+    def _page(self, response: httpx2.Response) -> ListPage:
         """Return one page of the list. The list of nobody's batches is an empty object.
 
         Raises NoListError for what is no page.
@@ -313,7 +313,7 @@ class Calls(Rules):
         found = states_of(operations, lambda each: batch_state(each, response.headers))
         following = body.get("nextPageToken", "")
         understood = isinstance(following, str) and not body.get("unreachable") and len(found) == len(operations)
-        return Page(found, following if isinstance(following, str) else "", understood, response.headers)
+        return ListPage(found, following if isinstance(following, str) else "", understood, response.headers)
 
     def _state(self, batch_id: str) -> tuple[BatchState, Any]:
         """Return a batch, and the operation that describes it."""

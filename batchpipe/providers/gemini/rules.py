@@ -23,7 +23,7 @@ from batchpipe.providers.gemini import encoding, media
 from batchpipe.providers.gemini.lint import problems
 from batchpipe.providers.gemini.models import cached_from, find_model, model_data
 from batchpipe.providers.gemini.schema import schema_problems, sent_schema
-from batchpipe.providers.shared.lines import count, source, sql_text, usd
+from batchpipe.providers.shared.lines import count_sql, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines, written
 from batchpipe.sql.quoting import Sql, trusted
 
@@ -88,7 +88,7 @@ def _lines_sql(*, text: bool) -> Sql:
         **{f"{name}_reasons": _words(each) for name, each in finish.items()},
         "priority_factor": model_data()["prices"]["priority"],
         "known_reasons": _words(word for each in finish.values() for word in each),
-        **{name: count(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
+        **{name: count_sql(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
     }
     for name, value in values.items():
         sql = sql.replace("{" + name + "}", value)

@@ -78,7 +78,7 @@ class _Reducer:
         """
         definitions = {key: value for key, value in node.items() if key in ("$defs", "definitions")}
         others = {key: value for key, value in node.items() if key != "$ref" and key not in definitions}
-        target = resolve(self._root, reference)
+        target = resolved_reference(self._root, reference)
         if (others or definitions) and target is not None and inlined < _MOST_INLINED:
             bare = {key: value for key, value in target.items() if key not in ("$defs", "definitions")}
             recursive = reference in set(_references(bare, self._root, set()))
@@ -219,12 +219,12 @@ def _reference_problem(root: Mapping[str, Any], path: str, reference: str) -> It
     if not reference.startswith("#"):
         what = f"`$ref` to {reference!r} refers to another file"
         yield f"{path}.$ref", what, "Copy the definition into `$defs` of this schema."
-    elif resolve(root, reference) is None:
+    elif resolved_reference(root, reference) is None:
         what = f"`$ref` to {reference!r} refers to a definition that is not there"
         yield f"{path}.$ref", what, "Correct it, or add the definition."
 
 
-def resolve(root: Mapping[str, Any], reference: str) -> Mapping[str, Any] | None:
+def resolved_reference(root: Mapping[str, Any], reference: str) -> Mapping[str, Any] | None:
     """Return the schema that a `$ref` refers to; None if there is none, or if it is in another file."""
     if not reference.startswith("#"):
         return None
@@ -245,7 +245,7 @@ def _references(node: Any, root: Mapping[str, Any], seen: set[str]) -> Iterator[
         if isinstance(reference, str) and reference not in seen:
             seen.add(reference)
             yield reference
-            yield from _references(resolve(root, reference), root, seen)
+            yield from _references(resolved_reference(root, reference), root, seen)
 
 
 def _required_recursion(root: Mapping[str, Any]) -> str | None:
@@ -262,13 +262,13 @@ def _required_recursion(root: Mapping[str, Any]) -> str | None:
                 return path
             if reference in done:
                 continue
-            found = visit(resolve(root, reference), reference, (*above, reference))
+            found = visit(resolved_reference(root, reference), reference, (*above, reference))
             if found:
                 return found
             done.add(reference)
         return None
 
-    starts = [("#", root), *((each, resolve(root, each)) for each in _references(root, root, set()))]
+    starts = [("#", root), *((each, resolved_reference(root, each)) for each in _references(root, root, set()))]
     return next((found for name, each in starts if (found := visit(each, name, (name,)))), None)
 
 

@@ -44,7 +44,7 @@ def batch_state(operation: Any, headers: Mapping[str, str]) -> BatchState:
     metadata = _object(operation, "metadata")
     word = values.plain(_PREFIX.sub("", str(metadata.get("state", ""))), _LONGEST_STATE)
     known, total = _counts(metadata.get("batchStats"))
-    created_at, answered_at = values.moment(metadata.get("createTime")), values.http_date(headers.get("date"))
+    created_at, answered_at = values.utc_moment(metadata.get("createTime")), values.http_date(headers.get("date"))
     label, file = metadata.get("displayName"), _object(metadata, "inputConfig").get("fileName")
     model = metadata.get("model")
     return BatchState(
@@ -72,7 +72,7 @@ def _ended(operation: Mapping[str, Any], word: str, answered_at: datetime | None
     metadata, error = _object(operation, "metadata"), operation.get("error")
     done = operation.get("done") is True
     has_results = results_file(operation) is not None
-    at = values.moment(metadata.get("endTime")) or (values.moment(metadata.get("updateTime")) if done else None)
+    at = values.utc_moment(metadata.get("endTime")) or (values.utc_moment(metadata.get("updateTime")) if done else None)
     known, _ = _counts(metadata.get("batchStats"))
     succeeded = word in ("SUCCEEDED", "PARTIALLY_SUCCEEDED") or (word not in _DONE and done and not error)
     if (succeeded or known.get("succeeded") or known.get("errored")) and not has_results:

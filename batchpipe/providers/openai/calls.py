@@ -31,7 +31,7 @@ from batchpipe.providers.openai.models import model_data
 from batchpipe.providers.openai.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
-from batchpipe.providers.shared.listing import Page, page_by_last_id, read_list
+from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
 from batchpipe.providers.shared.streams import lines_of
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Calls(Rules):
         file_id = states.file_id(found.get("id")) if isinstance(found, dict) else None
         if file_id is None:
             raise UnavailableError("the answer to an upload is no file with an id")
-        return UploadedFile(file_id, file_id, states.moment(found.get("expires_at")))
+        return UploadedFile(file_id, file_id, states.unix_moment(found.get("expires_at")))
 
     def has_file(self, file_id: str) -> bool:
         """Return whether a file is there."""
@@ -260,13 +260,13 @@ class Calls(Rules):
     def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
         """Return the batches of the list, page after page, until `enough` holds for those read so far."""
 
-        def read(following: str) -> Page:
+        def read(following: str) -> ListPage:
             params = {"limit": limit, **({"after": following} if following else {})}
             return self._page(self._client.call("GET", _BATCHES, role="list", params=params))
 
         return read_list(read, enough, states.account)
 
-    def _page(self, response: httpx2.Response) -> Page:
+    def _page(self, response: httpx2.Response) -> ListPage:
         """Return one page of the list. Raises NoListError for what is no page."""
         try:
             body = parsed(response)

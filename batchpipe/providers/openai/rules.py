@@ -24,7 +24,7 @@ from batchpipe.providers.openai.encoding import RESPONSES, Endpoint
 from batchpipe.providers.openai.lint import problems
 from batchpipe.providers.openai.models import alias, find_model, model_data
 from batchpipe.providers.openai.schema import strict_schema
-from batchpipe.providers.shared.lines import count, source, sql_text, usd
+from batchpipe.providers.shared.lines import count_sql, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines
 from batchpipe.sql.quoting import Sql, trusted
 
@@ -127,7 +127,7 @@ def _lines_sql(*, text: bool) -> Sql:
         "known_finish_reasons": _list(known["finish_reasons"]),
         "priority_factors": " ".join([*named, f"ELSE {priority['default']}"]),
         "background_factors": " ".join(f"WHEN {sql_text(name)} THEN {factor}" for name, factor in windows.items()),
-        **{name: count(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
+        **{name: count_sql(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
     }
     for name, value in values.items():
         sql = sql.replace("{" + name + "}", value)

@@ -56,8 +56,8 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
         ended=_ended(batch, counts, headers),
         total=total,
         counts=counts,
-        created_at=moment(batch.get("created_at")),
-        expires_at=moment(batch.get("expires_at")),
+        created_at=unix_moment(batch.get("created_at")),
+        expires_at=unix_moment(batch.get("expires_at")),
         archived=False,
         unknown_state=None if known else values.plain(state, _LONGEST_STATE),
         request_id=values.header(headers, "x-request-id"),
@@ -72,7 +72,7 @@ def _state(batch: Mapping[str, Any]) -> str:
     return str(batch.get("status"))
 
 
-def moment(value: Any) -> datetime | None:
+def unix_moment(value: Any) -> datetime | None:
     """Return a time in seconds since 1970 as naive UTC; None for anything else."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not _EARLIEST <= value < _LATEST:
         return None
@@ -99,7 +99,7 @@ def _ended(batch: Mapping[str, Any], counts: Mapping[str, int], headers: Mapping
     A batch in a state that is not in the protocol has ended if it says when.
     """
     state = _state(batch)
-    times = {name: moment(batch.get(f"{name}_at")) for name in ("completed", "failed", "expired", "cancelled")}
+    times = {name: unix_moment(batch.get(f"{name}_at")) for name in ("completed", "failed", "expired", "cancelled")}
     at = times.get(state)
     if state in _OPEN:
         return None

@@ -60,7 +60,7 @@ def usd(*places: str) -> str:
     return f"CASE WHEN coalesce({amounts}) BETWEEN 0 AND {_MOST_USD} THEN coalesce({amounts}) END"
 
 
-def count(place: str, *, optional: bool) -> str:
+def count_sql(place: str, *, optional: bool) -> str:
     """Return the SQL of the count at `place` as BIGINT: NULL for what is no count, and for one that is missing though
     it may not.
     """

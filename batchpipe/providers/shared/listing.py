@@ -15,7 +15,7 @@ MOST_PAGES = 10_000
 NO_PAGE = "the list of batches cannot be read: the answer is no page of a list"
 
 
-class Page(NamedTuple):
+class ListPage(NamedTuple):
     """Holds the batches of one page, what the next page is asked for by ("": there is none), whether all of the page
     was understood, and the headers of the reply.
     """
@@ -27,7 +27,7 @@ class Page(NamedTuple):
 
 
 def read_list(
-    read: Callable[[str], Page],
+    read: Callable[[str], ListPage],
     enough: Callable[[Sequence[BatchState]], bool],
     account: Callable[[Mapping[str, str]], AccountWords],
     *,
@@ -60,7 +60,7 @@ def read_list(
     return BatchList(states=list(found.values()), whole=False, **account(headers))
 
 
-def page_by_last_id(body: Any, headers: Mapping[str, str], state_of: Callable[[Any], BatchState]) -> Page:
+def page_by_last_id(body: Any, headers: Mapping[str, str], state_of: Callable[[Any], BatchState]) -> ListPage:
     """Return the page of a list that is asked on by the id of its last batch (`data`, `has_more`, `last_id`).
 
     `state_of` reads a batch; it raises NotUnderstoodError. Raises NoListError for what is no page.
@@ -72,7 +72,7 @@ def page_by_last_id(body: Any, headers: Mapping[str, str], state_of: Callable[[A
     more = body.get("has_more")
     following = batch_id(body.get("last_id")) or (states[-1].batch_id if states else "")
     understood = len(states) == len(data) and isinstance(more, bool)
-    return Page(states, following if more is True else "", understood, headers)
+    return ListPage(states, following if more is True else "", understood, headers)
 
 
 def states_of(listed: Sequence[Any], state_of: Callable[[Any], BatchState]) -> list[BatchState]:

@@ -34,7 +34,7 @@ def batch_id(value: Any) -> str | None:
     return value if isinstance(value, str) and _BATCH_ID.fullmatch(value) else None
 
 
-def moment(value: Any) -> datetime | None:
+def utc_moment(value: Any) -> datetime | None:
     """Return an RFC 3339 time as naive UTC; None for anything else, and for a time before 2020 or after 2099."""
     if not isinstance(value, str):
         return None
