@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.parts import RECORDED, Part, Sweep, parts_of, summary
 from desks import Desk
 from projects import Project
 from turns import cpu_seconds, function_of, has_turn, of_the_day, read_long_tests, write_long_tests
@@ -68,6 +69,7 @@ def no_secrets() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-sweep", action="store_true", help="every point and every pair, not the share of a day")
+    parser.addoption("--part", help="with --full-sweep: one part of each sweep over points, as 1/8; default: all parts")
     parser.addoption("--day", help="the day whose share of the sweeps is tried, as 2026-11-28; default: today (UTC)")
     parser.addoption("--turns", action="store_true", help="long tests of files that are named take turns as well")
     parser.addoption("--measure", action="store_true", help="run all tests, and write which of them take long")
@@ -83,6 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Tests commit to many small databases, and an fsync costs nothing in memory.
     """
+    if config.option.part is not None:
+        _check_part(config)
     given = getattr(config, "workerinput", None)
     if given is not None:
         for name in CHOSEN:
@@ -98,6 +102,22 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     config.addinivalue_line("markers", "share(n): of a sweep's cases so many are tried a day, chosen by the day")
     config.addinivalue_line("markers", "proof: a slow proof that `--proofs` runs, a step of its own in `.ci/run`")
+
+
+def _check_part(config: pytest.Config) -> None:
+    if not config.option.full_sweep:
+        raise pytest.UsageError("--part goes with --full-sweep")
+    try:
+        Part.read(config.option.part)
+    except ValueError:
+        raise pytest.UsageError(f"--part {config.option.part} is no part, as 1/8 is") from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Divide each sweep over points into parts, which several processes may share."""
+    if "sweep" in metafunc.fixturenames:
+        option = metafunc.config.option
+        metafunc.parametrize("sweep", parts_of(option.full_sweep, option.part), ids=str, indirect=True)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -166,6 +186,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     write_long_tests((name, float(seconds)) for seconds, name in lines)
 
 
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what the sweeps tried, all parts of each together."""
+    if config.option.full_sweep:
+        reports = [each for status in ("passed", "failed") for each in terminalreporter.getreports(status)]
+        recorded = [(function_of(each.nodeid), dict(each.user_properties).get(RECORDED)) for each in reports]
+        for line in summary((name, counts) for name, counts in recorded if counts is not None):
+            terminalreporter.write_line(line)
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass by what the collected tests hold."""
     gc.collect()
@@ -183,6 +212,17 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 def full_sweep(request: pytest.FixtureRequest) -> bool:
     """Whether the sweeps are to try everything."""
     return bool(request.config.getoption("--full-sweep"))
+
+
+@pytest.fixture
+def sweep(
+    request: pytest.FixtureRequest,
+    full_sweep: bool,
+    chance: random.Random,
+    record_property: Callable[[str, object], None],
+) -> Sweep:
+    """What a sweep over points is to try; the test is divided into parts."""
+    return Sweep(part=request.param, full=full_sweep, chance=chance, record=record_property)
 
 
 @pytest.fixture

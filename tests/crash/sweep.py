@@ -89,7 +89,7 @@ class Runner:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The options of a sweep."""
+    """The counts of a sweep."""
 
     points: int = 0
     killed: int = 0
@@ -98,23 +98,24 @@ class Tally:
     raw_lost: int = 0
     wrong: list[str] = field(default_factory=list)
 
-    def add(self, found: Findings, name: str) -> None:
+    def add(self, found: Findings, name: str, killed: int) -> None:
         self.points += 1
+        self.killed += killed
         self.rows_lost += found.rows_lost
         self.paid_twice += found.paid_twice
         self.raw_lost += found.raw_lost
         self.wrong += [f"{name}: {each}" for each in found.wrong]
 
-    def table(self) -> str:
-        rows = (
-            ("points tried", self.points),
-            ("runs killed", self.killed),
-            ("rows lost", self.rows_lost),
-            ("requests paid twice", self.paid_twice),
-            ("raw results lost", self.raw_lost),
-            ("anything else wrong", len(self.wrong)),
-        )
-        return "\n".join(f"{name:<22}{count:>8,}" for name, count in rows)
+    def counts(self) -> dict[str, int]:
+        """Return the counts, by the words for them."""
+        return {
+            "points tried": self.points,
+            "runs killed": self.killed,
+            "rows lost": self.rows_lost,
+            "requests paid twice": self.paid_twice,
+            "raw results lost": self.raw_lost,
+            "other things wrong": len(self.wrong),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

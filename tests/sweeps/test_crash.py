@@ -1,4 +1,7 @@
-"""Tests that a run killed at any step goes on, loses nothing and pays nothing twice."""
+"""Tests that a run killed at any step goes on, loses nothing and pays nothing twice.
+
+`pytest -n 2 tests/sweeps/test_crash.py --full-sweep` kills it at every point, in parts that two processes share.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,12 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
 import pytest
+from crash.parts import Sweep
 from crash.scenario import BODIES, MIXED, MIXED_RULES, RULES
 from crash.sweep import KILLED, Findings, Runner, Tally, answered, count_points, examine, fresh, try_point
 
@@ -23,83 +24,39 @@ TWICE_IN_SHORT = 2
 MOMENTS_IN_SHORT, MOMENTS_IN_FULL = 2, 100
 MIXED_IN_SHORT = 1
 SHARE_KILLED_TWICE = 0.2
-JOBS = 2
-
-Print = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
-def runners() -> Iterator[SimpleQueue[Runner]]:
-    """Processes that fork the runs, one for each thread."""
-    made = [Runner() for _ in range(JOBS)]
-    free: SimpleQueue[Runner] = SimpleQueue()
-    for each in made:
-        free.put(each)
-    yield free
-    for each in made:
-        each.close()
-
-
-@pytest.fixture
-def runner(runners: SimpleQueue[Runner]) -> Iterator[Runner]:
-    """One such process, for a test without threads."""
-    taken = runners.get()
-    yield taken
-    runners.put(taken)
+def runner() -> Iterator[Runner]:
+    """A process that forks the runs."""
+    made = Runner()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(
-    runners: SimpleQueue[Runner], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[str], Counter[str]]:
+def uninterrupted(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Counter[str]]:
     """The points that a run passes, and the requests that it sends."""
-    taken = runners.get()
-    found = count_points(taken, tmp_path_factory.mktemp("crash") / "uninterrupted")
-    runners.put(taken)
-    return found
-
-
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Print:
-    def printed(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n{text}")  # noqa: T201
-
-    return printed
+    return count_points(runner, tmp_path_factory.mktemp("crash") / "uninterrupted")
 
 
 def test_a_run_killed_at_any_point_goes_on(
-    runners: SimpleQueue[Runner],
+    runner: Runner,
     uninterrupted: tuple[list[str], Counter[str]],
     tmp_path: Path,
-    show: Print,
-    full_sweep: bool,
+    sweep: Sweep,
     chance: random.Random,
 ) -> None:
     names, usual = uninterrupted
-    points = list(range(1, len(names) + 1))
-    if not full_sweep:
-        points = sorted(chance.sample(points, TRIED_IN_SHORT))
-    share = SHARE_KILLED_TWICE if full_sweep else TWICE_IN_SHORT / TRIED_IN_SHORT
+    points = sweep.choose(range(1, len(names) + 1), TRIED_IN_SHORT)
+    share = SHARE_KILLED_TWICE if sweep.full else TWICE_IN_SHORT / TRIED_IN_SHORT
     again = set(chance.sample(points, round(len(points) * share)))
     tally = Tally()
-
-    def attempt(point: int) -> tuple[str, Findings, int]:
-        mine = runners.get()
-        try:
-            second = random.Random(point) if point in again else None
-            found, killed = try_point(mine, tmp_path / f"point-{point}", point, usual, second=second)
-        finally:
-            runners.put(mine)
-        return f"{point} {names[point - 1]}", found, killed
-
-    with ThreadPoolExecutor(JOBS) as pool:
-        for name, found, killed in pool.map(attempt, points):
-            tally.add(found, name)
-            tally.killed += killed
-    show(tally.table())
-    assert tally.wrong == []
-    assert (tally.rows_lost, tally.paid_twice, tally.raw_lost) == (0, 0, 0)
+    for point in points:
+        second = random.Random(point) if point in again else None
+        found, killed = try_point(runner, tmp_path / f"point-{point}", point, usual, second=second)
+        tally.add(found, f"{point} {names[point - 1]}", killed)
+    sweep.tried(tally)
     assert tally.killed >= len(points) * 0.9
 
 
@@ -119,21 +76,22 @@ def test_killed_at_moments_that_are_no_points(
     runner: Runner,
     uninterrupted: tuple[list[str], Counter[str]],
     tmp_path: Path,
-    full_sweep: bool,
+    sweep: Sweep,
     chance: random.Random,
 ) -> None:
     """Kill a run within a statement of the database, within its commit, and within a call."""
     _, usual = uninterrupted
-    for number in range(MOMENTS_IN_FULL if full_sweep else MOMENTS_IN_SHORT):
+    tally = Tally()
+    for number in sweep.choose(range(MOMENTS_IN_FULL), MOMENTS_IN_SHORT):
         with fresh(tmp_path / f"moment-{number}") as project:
             process = runner.begin(project)
             time.sleep(chance.uniform(0.05, 1.5))
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            runner.end(project)
+            killed = runner.end(project).code == KILLED
             last, third = runner.run(project), runner.run(project)
-            found = examine(project, usual, last, third)
-            assert found == Findings(rows_lost=0, paid_twice=0, raw_lost=0, wrong=[])
+            tally.add(examine(project, usual, last, third), f"moment {number}", killed)
+    sweep.tried(tally)
 
 
 def test_killed_between_a_landed_post_and_its_reply(
@@ -154,22 +112,10 @@ def test_killed_between_a_landed_post_and_its_reply(
 
 
 def test_a_ladder_over_three_providers_killed_at_any_point_goes_on(
-    runner: Runner, tmp_path: Path, show: Print, full_sweep: bool, chance: random.Random
+    runner: Runner, tmp_path: Path, sweep: Sweep
 ) -> None:
-    mixed: dict[str, Any] = {"pipeline": MIXED, "rules": MIXED_RULES}
-    names, usual = count_points(runner, tmp_path / "uninterrupted", **mixed)
+    names = sweep.try_points(runner, tmp_path, MIXED_IN_SHORT, pipeline=MIXED, rules=MIXED_RULES)
     assert Counter(names)["before call upload"] >= 2
-    points = list(range(1, len(names) + 1))
-    if not full_sweep:
-        points = sorted(chance.sample(points, MIXED_IN_SHORT))
-    tally = Tally()
-    for point in points:
-        found, killed = try_point(runner, tmp_path / f"point-{point}", point, usual, **mixed)
-        tally.add(found, f"{point} {names[point - 1]}")
-        tally.killed += killed
-    show(tally.table())
-    assert tally.wrong == []
-    assert (tally.rows_lost, tally.paid_twice, tally.raw_lost) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("step", ["before call list_batches", "after call list_batches", "within file part"])

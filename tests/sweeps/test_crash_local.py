@@ -1,19 +1,19 @@
 """Tests that a night with a local rung, killed at any step, goes on: no row is lost, and nothing is paid twice.
 
-`pytest tests/sweeps/test_crash_local.py --full-sweep` kills it at every point.
+`pytest tests/sweeps/test_crash_local.py --full-sweep` kills it at every point, with `-n 2` by two processes.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crash.parts import Sweep
 from crash.scenario import LOW, PIPELINE, said
-from crash.sweep import KILLED, Runner, answered, fresh
+from crash.sweep import KILLED, Findings, Runner, Tally, answered, fresh
 from local_project import LABELS, body_of
 from projects import Project
 
@@ -86,9 +86,7 @@ def examined(project: Project, usual: Counter[str] | None, runner: Runner) -> li
     return found
 
 
-def test_a_night_with_a_local_rung_killed_at_any_point_goes_on(
-    tmp_path: Path, full_sweep: bool, chance: random.Random
-) -> None:
+def test_a_night_with_a_local_rung_killed_at_any_point_goes_on(tmp_path: Path, sweep: Sweep) -> None:
     runner = Runner()
     try:
         with second_night(runner, tmp_path / "whole") as project:
@@ -97,16 +95,13 @@ def test_a_night_with_a_local_rung_killed_at_any_point_goes_on(
             usual = answered(project)
             assert examined(project, usual, runner) == []
         names = whole.outcome["points"]
-        points = list(range(1, len(names) + 1))
-        if not full_sweep:
-            points = sorted(chance.sample(points, TRIED_IN_SHORT))
-        wrong, killed = [], 0
-        for point in points:
+        tally = Tally()
+        for point in sweep.choose(range(1, len(names) + 1), TRIED_IN_SHORT):
             with second_night(runner, tmp_path / f"point-{point}") as project:
-                killed += runner.run(project, kill_at=point).code == KILLED
-                wrong += [f"{point} {names[point - 1]}: {each}" for each in examined(project, usual, runner)]
-        print(f"{len(points)} points of {len(names)}, {killed} runs killed, {len(wrong)} things wrong")  # noqa: T201
-        assert wrong == []
-        assert killed == len(points)
+                killed = runner.run(project, kill_at=point).code == KILLED
+                found = Findings(rows_lost=0, paid_twice=0, raw_lost=0, wrong=examined(project, usual, runner))
+                tally.add(found, f"{point} {names[point - 1]}", killed)
+        sweep.tried(tally)
+        assert tally.killed == tally.points
     finally:
         runner.close()

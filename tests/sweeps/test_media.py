@@ -1,12 +1,11 @@
 """Tests that a run over pictures loses nothing and pays nothing twice, killed at any step or with any fault.
 
-`pytest tests/sweeps/test_media.py --full-sweep` kills it at every point, and makes every fault.
+`pytest tests/sweeps/test_media.py --full-sweep` kills it at every point, and makes every fault, with `-n 2`
+by two processes.
 """
 
 from __future__ import annotations
 
-import random
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 
 import pytest
 from crash.faults import FAULTS, LIST_LAG, SUBMIT_TIMEOUT, fault
+from crash.parts import Sweep
 from crash.scenario import LABELS, PICTURED, PICTURED_RULES, pictures
-from crash.sweep import Runner, Tally, answered, count_points, fresh, try_point
+from crash.sweep import Runner, answered, fresh
 
 from batchpipe.engine.batches import submit
 
@@ -41,34 +41,18 @@ def scenario() -> dict[str, Any]:
     return {"pipeline": PICTURED, "rules": PICTURED_RULES, "files": pictures()}
 
 
-def test_a_run_over_pictures_killed_at_any_point_goes_on(
-    runner: Runner, tmp_path: Path, full_sweep: bool, chance: random.Random
-) -> None:
-    names, usual = count_points(runner, tmp_path / "uninterrupted", **scenario())
+def test_a_run_over_pictures_killed_at_any_point_goes_on(runner: Runner, tmp_path: Path, sweep: Sweep) -> None:
+    names = sweep.try_points(runner, tmp_path, TRIED_IN_SHORT, **scenario())
     assert Counter(names)["before call upload_file"] >= 1
-    points = list(range(1, len(names) + 1))
-    if not full_sweep:
-        points = sorted(chance.sample(points, TRIED_IN_SHORT))
-    tally = Tally()
-    for point in points:
-        found, killed = try_point(runner, tmp_path / f"point-{point}", point, usual, **scenario())
-        tally.add(found, f"{point} {names[point - 1]}")
-        tally.killed += killed
-    sys.stdout.write(f"\n{tally.table()}\n")
-    assert tally.wrong == []
-    assert (tally.rows_lost, tally.paid_twice, tally.raw_lost) == (0, 0, 0)
 
 
-def test_a_run_over_pictures_survives_faults(
-    tmp_path: Path, full_sweep: bool, chance: random.Random, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_over_pictures_survives_faults(tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "SUBMIT_TIMEOUT_SECONDS", SUBMIT_TIMEOUT)
     with fresh(tmp_path / "usual", **scenario()) as project:
         monkeypatch.chdir(project.root)
         assert project.run().status == "done"
         usual = answered(project)
-    names = list(EVERY) if full_sweep else chance.sample(list(EVERY), TRIED_IN_SHORT)
-    for number, name in enumerate(names):
+    for number, name in enumerate(sweep.choose(list(EVERY), TRIED_IN_SHORT)):
         with fresh(tmp_path / f"fault-{number}", **scenario()) as project:
             monkeypatch.chdir(project.root)
             project.settings = {"poll_interval": 0.02, "reconcile_wait": 4 * LIST_LAG}
