@@ -239,3 +239,67 @@ def test_a_table_in_a_schema_is_found(project: Project) -> None:
     found = ask(project, results, "demo", as_json=True).value
     assert found["table"] == "mart.labels"
     assert len(found["rows"]) == 2
+
+
+def test_a_workbook_holds_no_value_that_a_cell_changes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    monkeypatch.setattr(spreadsheet, "_has_extension", lambda connection: False)
+    values = {
+        "far": "9007199254740993::BIGINT",
+        "near": "12::BIGINT",
+        "cents": "123456789012345678.91::DECIMAL(20, 2)",
+        "price": "19.25::DECIMAL(20, 2)",
+        "none": "'nan'::DOUBLE",
+        "clock": "'12:00:00+02'::TIMETZ",
+        "old": "DATE '0044-03-15 (BC)'",
+        "always": "'infinity'::TIMESTAMP",
+        "day": "DATE '2026-11-29'",
+        "code": "'=1+1'::BLOB",
+    }
+    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    included = BASIC.replace("SELECT id,", f"SELECT {columns}, id,").replace(
+        "[output.fields.label]", f"[output]\ninclude = {list(values)}\n[output.fields.label]"
+    )
+    project.pipeline(included)
+    project.rows(numbered(2))
+    project.run()
+    ask(project, results, "demo", "out.xlsx")
+    header, row, *_ = openpyxl.load_workbook(project.root / "out.xlsx").active.iter_rows(values_only=True)
+    cells = dict(zip(header, row, strict=True))
+    assert [cells[name] for name in ("far", "near", "cents", "price")] == [
+        "9007199254740993", 12, "123456789012345678.91", 19.25,
+    ]  # fmt: skip
+    assert [cells[name] for name in ("none", "clock", "old", "always")] == [
+        "nan", "12:00:00+02", "0044-03-15 (BC)", "infinity",
+    ]  # fmt: skip
+    assert (cells["day"].date().isoformat(), cells["code"]) == ("2026-11-29", "'=1+1")
+    ask(project, results, "demo", "out.csv")
+    assert '"\'=1+1"' in (project.root / "out.csv").read_text("utf-8")
+
+
+def test_a_parquet_file_has_every_digit_and_offset(project: Project) -> None:
+    values = {
+        "total": "9007199254740993::HUGEINT",
+        "most": "'170141183460469231731687303715884105727'::HUGEINT",
+        "back": "INTERVAL '-1.000001 seconds'",
+        "clock": "'12:00:00+02'::TIMETZ",
+        "sums": "[9007199254740993::HUGEINT]",
+    }
+    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    included = BASIC.replace("SELECT id,", f"SELECT {columns}, id,").replace(
+        "[output.fields.label]", f"[output]\ninclude = {list(values)}\n[output.fields.label]"
+    )
+    project.pipeline(included)
+    project.rows(numbered(1))
+    project.run()
+    ask(project, results, "demo", "out.parquet")
+    with duckdb.connect() as connection:
+        read = f"SELECT {', '.join(values)} FROM '{project.root}/out.parquet'"
+        found = connection.execute(read).fetchall()
+    assert [str(each) for each in found[0]] == [
+        "9007199254740993",
+        "170141183460469231731687303715884105727",
+        "-00:00:01.000001",
+        "12:00:00+02",
+        "['9007199254740993']",
+    ]

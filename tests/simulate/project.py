@@ -39,6 +39,12 @@ where = "true"
 [eval]
 gold = "SELECT id, label FROM read_csv('gold.csv')"
 fields = { label = "exact" }
+confidence = "score"
+"""
+LOCAL = """[[models]]
+model = "local"
+accept = "_confidence >= 0.4"
+audit = 0.25
 """
 FOLLOWED = "SELECT id, CAST(CAST(id AS DOUBLE) AS BIGINT) || ' is ' || label || ';' AS body FROM {table}"
 
@@ -54,7 +60,8 @@ class Project:
 
     `kept` are the keys of rows whose answers an order keeps under an older prompt. `names` are all names so far.
     `samples` is how often the first rung asks, `member` who votes there beside it; `most_samples` what it ever was.
-    `all_usd` is what all pipelines may spend together.
+    `all_usd` is what all pipelines may spend together. `local` says that the ladder begins with the local model, which
+    cannot answer a field of free text or a list.
     """
 
     name: str = "demo"
@@ -83,6 +90,7 @@ class Project:
     most_samples: int = 1
     member: str = ""
     all_usd: str = ""
+    local: bool = False
     max_requests: int = 6
     attempts: int = 3
     pilot: int = 0
@@ -110,6 +118,7 @@ class Project:
     def text(self) -> str:
         """Return the pipeline file."""
         renamed = f'renamed_from = "{self.renamed_from}"\n' if self.renamed_from else ""
+        local = LOCAL if self.local else ""
         column = f'column = "{self.score_column}"\n' if self.score_column else ""
         note = '[output.fields.note]\ntype = "string"\n' if self.note else ""
         check = f'[output.checks]\nsure = "score > {LEAST_SCORE}"\n' if self.check else ""
@@ -121,7 +130,7 @@ class Project:
         if self.items:
             items = '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n'
             tables = '[output.rows]\nwords = "words_of_rows"\n'
-        judged = JUDGED if self.judged else ""
+        judged = JUDGED if self.judged or self.local else ""  # it says which field is the confidence
         hook = f"[output]\nafter = {json.dumps(self.after())}\n" if self.hook else ""
         stragglers = f"stragglers = {self.stragglers}\n" if self.stragglers else ""
         ladder = "".join(
@@ -141,7 +150,7 @@ type = "string"
 enum = ["billing", "bug", "other"]
 [output.fields.score]
 type = "number"
-{column}{note}{items}{tables}{check}{ladder}
+{column}{note}{items}{tables}{check}{local}{ladder}
 [chunking]
 max_requests = {self.max_requests}
 max_in_flight = 40

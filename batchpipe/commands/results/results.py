@@ -18,7 +18,7 @@ from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.disk import plain_message
 
@@ -36,6 +36,9 @@ FORMATS: Mapping[str, Sql] = {
 }
 # A spreadsheet takes such a cell for a formula. A model's answer must not become a formula.
 FORMULA = r"^[=+\-@\t\r]"
+# Parquet has no such types: numbers of them would be rounded, and times would lose their offset or their end.
+NOT_IN_PARQUET = re.compile(r"U?HUGEINT|INTERVAL|TIME WITH TIME ZONE")
+LARGE = "DECIMAL(38,0)"
 NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
 
 
@@ -88,18 +91,35 @@ def save_rows(work: Work, taken: TakenRows, target: Path) -> None:
                 select = sql("SELECT {cells} FROM {taken}", cells=_cells(taken, ending), taken=TAKEN)
                 save_workbook(work.connection, select, path, taken.rows)
             else:
-                work.connection.execute(_copy(taken, path, ending))
+                work.connection.execute(_copy(work, taken, path, ending))
     except (OSError, duckdb.Error) as error:
         reason = plain_message(error) if isinstance(error, duckdb.Error) else error.strerror
         hint = "See that the folder can be written and has room, or name another file."
         raise UsageError(f"the file cannot be written: {reason}", where=str(target), hint=hint) from error
 
 
-def _copy(taken: TakenRows, path: Path, ending: str) -> Sql:
+def _in_parquet(work: Work, name: str, kind: str) -> Sql:
+    """Return SQL for a column in a Parquet file: large whole numbers as DECIMAL(38,0) where they fit, and as text what
+    Parquet would change.
+    """
+    column = quote_identifier(name)
+    if not NOT_IN_PARQUET.search(kind):
+        return column
+    kept = "VARCHAR" if not NESTED.search(kind) else NOT_IN_PARQUET.sub("VARCHAR", kind)
+    if "HUGEINT" in kind and not NESTED.search(kind):
+        large = sql("TRY_CAST({column} AS {large})", column=column, large=type_sql(LARGE))
+        fits = sql("SELECT count({column}) = count({large}) FROM {taken}", column=column, large=large, taken=TAKEN)
+        kept = LARGE if work.connection.execute(fits).fetchone() == (True,) else kept
+    return sql("CAST({column} AS {kept}) AS {column}", column=column, kept=type_sql(kept))
+
+
+def _copy(work: Work, taken: TakenRows, path: Path, ending: str) -> Sql:
     """Return the statement that writes `work.taken` to `path`. Texts are quoted, since DuckDB does not quote a lone CR
     itself.
     """
     values, options = Sql("*"), FORMATS[ending]
+    if ending == ".parquet":
+        values = joined(", ", (_in_parquet(work, name, kind) for name, kind in taken.output.columns))
     if ending == ".csv":
         values = _cells(taken, ending)
         texts = [quote_identifier(name) for name, kind in taken.output.columns if _is_text(kind)]
@@ -117,7 +137,7 @@ def _cells(taken: TakenRows, ending: str) -> Sql:
 
 def _is_text(kind: str) -> bool:
     """Return whether a column of this type is text in a flat file."""
-    return kind in ("VARCHAR", "JSON") or kind.startswith("ENUM") or bool(NESTED.search(kind))
+    return kind in ("VARCHAR", "JSON", "BLOB") or kind.startswith("ENUM") or bool(NESTED.search(kind))
 
 
 def _cell(name: str, kind: str, ending: str) -> Sql:
@@ -162,7 +182,7 @@ def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, context: Con
 def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
     """Yield the rows as CSV, by the same statement as a file, in blocks that end before a line break."""
     path = folder / "rows.csv"
-    work.connection.execute(_copy(taken, path, ".csv"))
+    work.connection.execute(_copy(work, taken, path, ".csv"))
     with path.open(encoding="utf-8", newline="") as file:
         while lines := file.readlines(BLOCK_BYTES):
             yield "".join(lines).removesuffix("\n")

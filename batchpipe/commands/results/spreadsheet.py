@@ -11,11 +11,13 @@ import duckdb
 
 from batchpipe.common.errors import UsageError
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.database import streamed_rows
 
 MOST_ROWS = 1_048_575
 MOST_CHARACTERS = 32_767
+# The types of which a cell holds every value.
+HELD = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER", "TIME")
 
 
 class FileToTheEnd(FileIO):
@@ -65,20 +67,46 @@ def _has_extension(connection: Connection) -> bool:
 
 
 def _fitting(connection: Connection, select: Sql) -> Sql:
-    """Return `select` with texts cut to the length that a cell takes."""
-    described = connection.execute(sql("DESCRIBE {select}", select=select)).fetchall()
+    """Return `select` with texts cut to the length that a cell takes.
+
+    A column with a value that a cell would change or cannot hold is written as text.
+    """
+    described = [(quote_identifier(name), kind) for name, kind, *_ in connection.execute(_described(select)).fetchall()]
+    asked = joined(", ", (_is_held(column, kind) for column, kind in described))
+    held = connection.execute(sql("SELECT {asked} FROM ({select})", asked=asked, select=select)).fetchone() or ()
     columns = []
-    for name, kind, *_ in described:
-        column = quote_identifier(name)
-        text = kind in ("VARCHAR", "JSON", "UUID", "BLOB", "BIT", "INTERVAL") or "HUGEINT" in kind
-        value = column
-        if text:
+    for (column, kind), as_it_is in zip(described, held, strict=True):
+        if not as_it_is:
             most = number_sql(MOST_CHARACTERS)
             value = sql("left(CAST({column} AS VARCHAR), {most})", column=column, most=most)
         elif kind == "TIMESTAMP WITH TIME ZONE":
             value = sql("CAST({column} AS TIMESTAMP)", column=column)
+        else:
+            value = column
         columns.append(sql("{value} AS {column}", value=value, column=column))
     return sql("SELECT {columns} FROM ({select})", columns=joined(", ", columns), select=select)
+
+
+def _described(select: Sql) -> Sql:
+    return sql("DESCRIBE {select}", select=select)
+
+
+def _is_held(column: Sql, kind: str) -> Sql:
+    """Return SQL for whether a cell holds every value of a column as it is."""
+    if kind in HELD:
+        return Sql("true")
+    word = "TIMESTAMP" if kind.startswith("TIMESTAMP") else kind.partition("(")[0]
+    if word in ("BIGINT", "UBIGINT"):  # a cell's number has 15 digits
+        holds = sql("{column} BETWEEN -999999999999999 AND 999999999999999", column=column)
+    elif word == "DECIMAL":
+        holds = sql("TRY_CAST(CAST({column} AS DOUBLE) AS {kind}) = {column}", column=column, kind=type_sql(kind))
+    elif word in ("DOUBLE", "FLOAT"):
+        holds = sql("isfinite({column})", column=column)
+    elif word in ("DATE", "TIMESTAMP"):  # the first and the last year of a workbook
+        holds = sql("isfinite({column}) AND year({column}) BETWEEN 1900 AND 9999", column=column)
+    else:
+        return Sql("false")
+    return sql("coalesce(bool_and({column} IS NULL OR coalesce({holds}, false)), true)", column=column, holds=holds)
 
 
 def _save_with_openpyxl(connection: Connection, select: Sql, path: Path) -> None:
