@@ -6,6 +6,7 @@ Raw results and rendered prompts hold the user's data. What exists already keeps
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def make_folder(folder: Path, *, below: Path) -> None:
         make_folder(folder.parent, below=below)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):  # another process was faster
+    try:
         folder.mkdir(mode=0o777 if _shared else PRIVATE_FOLDER)
+    except FileExistsError as error:
+        if not folder.is_dir():  # else another process was faster
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
 def settle(path: Path) -> None:

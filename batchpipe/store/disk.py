@@ -17,7 +17,8 @@ _STORAGE_MESSAGE = re.compile(
     "No space left|File too large|orrupt|checksum|Failed to commit|has been invalidated|Read-only|read-only mode"
 )
 _DISK_ERRORS = {
-    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
+    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN,
 }  # fmt: skip
 # The errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -32,6 +33,10 @@ _HINTS = (
     (
         re.compile("ermission denied|[Rr]ead-only|not permitted"),
         "Make the file and its folder writable, or set another `database`.",
+    ),
+    (
+        re.compile("ot a directory|s a directory|symbolic links"),
+        "Something else has the name of a folder or file of batchpipe: move it away, or mend the link.",
     ),
     (
         re.compile("not a valid DuckDB database"),

@@ -302,3 +302,22 @@ def without_room(project: Project, *command: str, code: int) -> str:
     )
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     return done.stderr
+
+
+def test_a_file_or_a_broken_link_in_the_place_of_a_folder_is_told(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    project.run()
+    sent = project.requests_sent()
+    project.rows(numbered(4))
+    for name in ("raw", "locks", "spill", "work", "."):
+        folder = project.root / ".batchpipe" / name
+        shutil.rmtree(folder)
+        folder.symlink_to(project.root / "nowhere") if name == "locks" else folder.touch()
+        with pytest.raises(DatabaseError) as caught:
+            project.run()
+        assert "ot a directory" in caught.value.what, name
+        assert "move it away" in str(caught.value.hint), name
+        folder.unlink()
+    assert project.requests_sent() == sent
+    assert project.run().submitted == 2

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -209,10 +209,12 @@ def saving(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _part(path).unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is none any more holds no leftover
+            _part(path).unlink(missing_ok=True)
         raise disk_error(error, path) from error
     except duckdb.Error:
-        _part(path).unlink(missing_ok=True)
+        with suppress(OSError):
+            _part(path).unlink(missing_ok=True)
         raise
 
 
