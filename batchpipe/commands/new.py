@@ -51,13 +51,19 @@ def new(
     for path in paths:
         call.say(f"  {path}")
     if source is not None:
-        keys = ", ".join(made.key)
-        call.say(f"key: {safe(keys)}, guessed because it is never NULL and never twice; to choose another: [input] key")
+        call.say(
+            f"key: {_named(made.key)}, guessed because it is never NULL and never twice; to choose another: [input] key"
+        )
         for note in made.notes:
-            call.say(note)
-        call.say(f"in the prompt: {safe(', '.join(made.shown))}")
+            call.say(safe(note))
+        call.say(f"in the prompt: {_named(made.shown)}")
         for column, reason in made.left_out.items():
             call.say(f"not in the prompt: {safe(column)}, {reason}; to show it, write it into {paths[2]}")
     run = f"run {name}" + (" --with-upstream" if summarize else "")
     call.out(f"To try it: {call.suggest(run + ('' if call.settings.emulator else ' --emulator'))}")
     return 0
+
+
+def _named(columns: Sequence[str]) -> str:
+    """Return the names of columns; one that holds a comma is in quotes."""
+    return safe(", ".join(f'"{column}"' if "," in column else column for column in columns))

@@ -349,7 +349,7 @@ class Context:
             )
             emulator.start()
         except EmulatorError as error:
-            hint = "Correct the file, or leave it out."
+            hint = "Correct the file that --answers or --faults names, or leave the option out."
             raise ProviderError(f"the emulator cannot start: {error}", where="--emulator", hint=hint) from error
         except OSError as error:
             raise disk_error(error, service) from error

@@ -107,6 +107,8 @@ def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemLi
         line = "".join(text.splitlines()[number - 1 : number]).strip()
         what = f"not valid TOML: {str(error).split(' (at ')[0]}" + (f": {line}" if line else "")
         hint = 'Write strings in quotes (key = "text"), tables in [brackets], and commas between the items of a list.'
+        if re.match("Cannot (overwrite|declare)", str(error)):
+            hint = "It stands twice in the file: remove one of the two. Only [[models]] may stand several times."
         raise PipelineError(what, where=where, hint=hint) from error
     data = {key: value if key == "budget" else _with_floats(value) for key, value in parsed.items()}
     output = subtable(data, "output")

@@ -69,7 +69,7 @@ def find_pipelines(arguments: Sequence[str], root: Path, all: bool = False, star
             raise UsageError(what, where="the command line", hint="Name pipelines, or give --all.")
         return Selection(paths=_some(folder, root), single=False)
     if not arguments:
-        hint = "Name one, or give --all." + _known(root)
+        hint = _elsewhere(root) or "Name one, or give --all." + _known(root)
         raise UsageError("no pipeline is named", where="the command line", hint=hint)
     paths: dict[Path, None] = {}
     by_folder = False
@@ -134,8 +134,8 @@ def _by_name(name: str, root: Path) -> Path | None:
 def _some(folder: Path, root: Path) -> tuple[Path, ...]:
     paths = tuple(path.absolute() for path in pipeline_files(folder)) if folder.is_dir() else ()
     if not paths:
-        hint = "Make the first one: batchpipe new NAME (or a whole project: batchpipe init)."
-        raise UsageError("there is no pipeline", where=str(folder), hint=hint)
+        hint = f"{_elsewhere(root)} Make the first one: batchpipe new NAME (or a whole project: batchpipe init)."
+        raise UsageError("there is no pipeline", where=str(folder), hint=hint.strip())
     return paths
 
 
@@ -148,9 +148,16 @@ def _known(root: Path) -> str:
     return f" There {'is' if len(names) == 1 else 'are'}: {', '.join(names)}." if names else ""
 
 
+def _elsewhere(root: Path) -> str:
+    """Return how to get to the project, where `root` is none that has pipelines."""
+    if (root / FOLDER).is_dir():
+        return ""
+    return f"There is no folder {FOLDER} here. Go to the folder of your project, or name it: batchpipe -C DIR ..."
+
+
 def _not_found_hint(argument: str, root: Path) -> str:
     stem = Path(argument).name.removesuffix(".toml")
     close = difflib.get_close_matches(stem, _names(root), 3, 0.6)
-    guess = f"Did you mean {' or '.join(close)}?" if close else _known(root).strip()
+    guess = f"Did you mean {' or '.join(close)}?" if close else _known(root).strip() or _elsewhere(root)
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_0123456789") or "NAME"
     return f"{guess} To make it: batchpipe new {name}".strip()

@@ -307,8 +307,8 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
     if env is None:
         return layers
     if env not in environments:
-        known = ", ".join(sorted(environments)) or "none"
-        hint = f"There are: {known}. To add it: [tool.batchpipe.env.{env}]."
+        known = f"There are: {', '.join(sorted(environments))}." if environments else "There is none yet."
+        hint = f"{known} To add it, write the table [tool.batchpipe.env.{env}] with its settings."
         raise UsageError(f"there is no environment {env!r}", where=shown, hint=hint)
     return [Layer(f"{shown}, env {env},", environments[env]), *layers]
 

@@ -149,6 +149,8 @@ def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     # An answer in another case is set to the label's spelling, so that two labels may not differ only in case.
     folded = [label.casefold() for label in trimmed]
     doubled = sorted({label for label in trimmed if folded.count(label.casefold()) > 1})
+    if len({label.casefold() for label in doubled}) == len(doubled) > 0:
+        raise UsageError(f"these labels stand twice: {', '.join(doubled)}", hint=hint)
     if doubled:
         raise UsageError(f"these labels differ only in case: {', '.join(doubled)}", hint=hint)
     return trimmed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -34,12 +34,19 @@ def more_options(error: duckdb.Error, options: Mapping[str, str]) -> dict[str, s
     return {}
 
 
-def notes(options: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a person should know of the options that were chosen."""
+def notes(options: Mapping[str, str], columns: Sequence[str]) -> tuple[str, ...]:
+    """Return what a person should know of the options that were chosen, and of the columns that were found."""
     encoding = options.get("encoding", "").strip("'")
     said = []
     if encoding:
         said.append(f"the file is not UTF-8: it is read as {encoding}; if letters look wrong, save it as UTF-8")
     if "max_line_size" in options:
         said.append("the file has lines of more than 2 MB: the query makes room for them")
+    if all(re.fullmatch(r"column\d+", column) for column in columns):
+        said.append(f"the file has no line with names: its columns are called {', '.join(columns[:3])} and so on")
+    if len(columns) == 1 and re.search(r"[,;\t|]", columns[0]):
+        said.append(
+            f"only one column was found, {columns[0]!r}: most likely some lines have more values than others; "
+            "correct the file and call `batchpipe new` again"
+        )
     return tuple(said)

@@ -123,7 +123,7 @@ def _read(
         setup_here=setup_here,
         left_out=unfit,
         files=files,
-        notes=csv_reading.notes(options),
+        notes=csv_reading.notes(options, tuple(columns)) if reader == "read_csv" else (),
     )
 
 
@@ -162,6 +162,9 @@ def _unreadable(error: duckdb.Error, path: Path, reader: str) -> UsageError:
         install = "python -c \"import duckdb; duckdb.execute('INSTALL excel')\""
         hint = f"Install it once where there is a network: {install}; or save the sheet as CSV and name that file."
         return UsageError(what, where=str(path), hint=hint)
+    if reader == "read_csv" and "automatically detect the CSV" in str(error):
+        hint = "Save it as CSV in UTF-8: one line with the names of the columns, then a line for each row."
+        return UsageError("this is no table in CSV that DuckDB understands", where=str(path), hint=hint)
     what = f"DuckDB cannot read the file: {duckdb_message(error)}"
     hint = "Try it in DuckDB first." if reader == DATABASE else query_hint(error)
     return UsageError(what, where=str(path), hint=hint)

@@ -195,7 +195,7 @@ class TestPlan:
         found = typed("plan", "demo")
         assert found.code == 0
         assert "cost    unknown: a model has no price" in found.out
-        assert "no price is known" in found.out
+        assert "no price is known for claude-from-our-gateway. Is the name right?" in found.out
         assert typed("plan", "demo", "--json").value["estimate"]["cost_usd"] is None
 
 

@@ -167,6 +167,21 @@ def test_a_file_is_read_in_its_encoding_and_with_its_long_lines(
     assert (made.key, len(made.notes), said in made.notes[0]) == (("id",), 1, True)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "1,a long text\n2,another one\n3,a third\n",
+            "the file has no line with names: its columns are called column0",
+        ),
+        ("id,text\n1,a\n2,c,d,e\n3\n", "only one column was found, 'id,text': most likely some lines have more values"),
+    ],
+)
+def test_it_says_that_a_file_is_no_clean_table(tmp_path: Path, call: CommandLine, content: str, said: str) -> None:
+    (tmp_path / "rows.csv").write_text(content, encoding="utf-8")
+    assert said in call("new", "rows", "--input", "rows.csv").talk
+
+
 def test_bytes_that_are_no_text_are_left_out_of_the_prompt(tmp_path: Path) -> None:
     with duckdb.connect() as session:
         session.execute(

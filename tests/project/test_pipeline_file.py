@@ -256,12 +256,13 @@ min_accuracy = 0.9
             "not valid TOML: Expected ']' at the end of a table declaration: [input",
         ),
         ("a = 1\na = 2", "pipeline:2", "not valid TOML: Cannot overwrite a value: a = 2"),
+        ("[input]\n[input]", "pipeline:2", "not valid TOML: Cannot declare ('input',) twice: [input]"),
     ],
 )
 def test_toml_that_cannot_be_read(text: str, where: str, what: str) -> None:
     [(found_where, found, hint)] = messages(text)
     assert (found_where, found) == (where, what)
-    assert hint
+    assert hint.startswith("It stands twice" if "Cannot" in what else "Write strings in quotes")
 
 
 def test_a_share_that_no_sample_can_show_is_refused() -> None:

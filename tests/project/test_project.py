@@ -140,6 +140,9 @@ def test_a_project_without_pipelines(tmp_path: Path) -> None:
         find_pipelines((), tmp_path, all=True)
     assert raised.value.what == "there is no pipeline"
     assert "batchpipe new NAME" in str(raised.value)
+    for arguments in ((), ("triage",)):
+        with pytest.raises(UsageError, match=r"no folder pipelines here\. Go to the folder of your project"):
+            find_pipelines(arguments, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="there is no pipeline"):
         find_pipelines(("empty",), tmp_path)

@@ -256,6 +256,7 @@ def test_new_breaks_a_long_list_of_columns(tmp_path: Path) -> None:
         ("rows", "x", "this kind of file is not known"),
         ("rows.parquet", "x", "DuckDB cannot read the file"),
         ("rows.csv", "id,text\n", "the file has no rows"),
+        ("rows.csv", "".join(map(chr, range(256))) * 20, "this is no table in CSV"),
     ],
 )
 def test_new_says_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: str | None, message: str) -> None:
@@ -282,6 +283,8 @@ def test_new_refuses_labels_that_cannot_be_told_apart(tmp_path: Path, labels: tu
         new("rows", root=tmp_path, labels=labels)
     assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
+    assert ("differ only in case" in caught.value.what) == (labels == ("a", "A"))
+    assert ("stand twice" in caught.value.what) == (len(labels) == 3)
 
 
 def test_new_never_replaces_a_file(tmp_path: Path) -> None:

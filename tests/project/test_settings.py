@@ -152,7 +152,7 @@ def test_values_are_exact_and_frozen(tmp_path: Path) -> None:
             (
                 "there is no environment 'prd'",
                 "pyproject.toml [tool.batchpipe]",
-                "There are: ci, prod. To add it: [tool.batchpipe.env.prd].",
+                "There are: ci, prod. To add it, write the table [tool.batchpipe.env.prd] with its settings.",
             ),
         ),
         (
@@ -160,7 +160,7 @@ def test_values_are_exact_and_frozen(tmp_path: Path) -> None:
             (
                 "there is no environment 'ci'",
                 "pyproject.toml [tool.batchpipe]",
-                "There are: none. To add it: [tool.batchpipe.env.ci].",
+                "There is none yet. To add it, write the table [tool.batchpipe.env.ci] with its settings.",
             ),
         ),
         (

@@ -215,7 +215,11 @@ def _money_lines(found: Preview) -> list[str]:
         words = f"{limit.name} {money(limit.allowed_usd)}: {left}{flight}"
         lines.append(words + (_over(limit, found) if limit.name in over else ""))
     if found.plan.requests and found.plan.estimate.cost_usd is None:
-        lines.append('no price is known for a model of the ladder: give it in a file, prices = "prices.toml"')
+        models = ", ".join(dict.fromkeys(each.model for each in found.plan.estimate.rungs if each.cost_usd is None))
+        lines.append(
+            f"no price is known for {models or 'a model of the ladder'}. Is the name right? "
+            'If it is, give its price in a file, prices = "prices.toml"'
+        )
     return lines
 
 
