@@ -279,7 +279,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.waits.*",
         "engine.votes.*",
     ),
-    "engine.notices.*": (*STEPS, "engine.context", "engine.cost.*", "engine.ledger.*", "project.notify"),
+    "engine.notices.*": (
+        *STEPS,
+        "engine.context",
+        "engine.cost.*",
+        "engine.ledger.*",
+        "project.notify",
+        "providers.shared.wire",
+    ),
     # files to start from
     "scaffold.*": (
         "common.errors",

@@ -18,6 +18,7 @@ from batchpipe.common.secrets import redacted, remember
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.project.notify import Notify
+from batchpipe.providers.shared.wire import follow
 
 TRIES = 3
 TRY_SECONDS = 10.0
@@ -109,7 +110,12 @@ def _webhook(context: Context, notify: Notify, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     try:
         with (
-            httpx2.Client(transport=context.machine.transport, timeout=TRY_SECONDS, follow_redirects=False) as client,
+            httpx2.Client(
+                transport=context.machine.transport,
+                timeout=TRY_SECONDS,
+                follow_redirects=False,
+                event_hooks={"request": [follow]},
+            ) as client,
             client.stream("POST", url, content=body, headers=headers) as answer,
         ):
             status = answer.status_code

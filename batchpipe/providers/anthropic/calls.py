@@ -37,6 +37,7 @@ from batchpipe.providers.shared.bounds import bound
 from batchpipe.providers.shared.http import CONNECT_SECONDS, NotUnderstoodError, parsed, trusted_authorities
 from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
 from batchpipe.providers.shared.streams import lines_of
+from batchpipe.providers.shared.wire import follow
 
 if TYPE_CHECKING:
     import anthropic
@@ -259,7 +260,7 @@ class Calls(Rules):
                 limits=httpx2.Limits(max_keepalive_connections=0),
                 verify=trusted_authorities(),
                 transport=self._transport,
-                event_hooks={"response": [bound]},
+                event_hooks={"request": [follow], "response": [bound]},
             ),
         )
 

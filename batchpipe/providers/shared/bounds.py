@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from batchpipe.providers.shared.download import ENCODINGS
+from batchpipe.providers.shared.wire import give_body
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,10 +56,11 @@ def bound(response: httpx2.Response) -> None:
     stream = response.stream
     assert isinstance(stream, httpx2.SyncByteStream)
     kind = response.headers.get("content-type", "").lower()
-    if not response.is_success:
-        response.stream = Bounded(stream, ERROR_BYTES, ERROR_SECONDS, cut=True)
+    most_bytes, cut = float(REPLY_BYTES), not response.is_success
+    seconds = STREAM_SECONDS if kind.startswith("text/event-stream") else REPLY_SECONDS
+    if cut:
+        most_bytes, seconds = ERROR_BYTES, ERROR_SECONDS
     elif response.request.headers.get("accept-encoding") == ENCODINGS:
-        response.stream = Bounded(stream, float("inf"), FILE_SECONDS, cut=False)
-    else:
-        seconds = STREAM_SECONDS if kind.startswith("text/event-stream") else REPLY_SECONDS
-        response.stream = Bounded(stream, REPLY_BYTES, seconds, cut=False)
+        most_bytes, seconds = float("inf"), FILE_SECONDS
+    response.stream = Bounded(stream, most_bytes, seconds, cut=cut)
+    give_body(response, seconds)

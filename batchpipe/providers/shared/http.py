@@ -21,6 +21,7 @@ from batchpipe.common.secrets import redacted
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.shared.bounds import bound
 from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
+from batchpipe.providers.shared.wire import follow
 
 if TYPE_CHECKING:
     import httpx2
@@ -206,7 +207,7 @@ class Client:
                     limits=httpx2.Limits(max_keepalive_connections=0, max_connections=None),
                     verify=trusted_authorities(),
                     transport=self._transport,
-                    event_hooks={"response": [bound]},
+                    event_hooks={"request": [follow], "response": [bound]},
                 )
             return self._made
 
