@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 
+from batchpipe.common.held_room import HeldRoom
 from batchpipe.engine.source import source
 from batchpipe.store import database
 from batchpipe.store.database import CATALOG, Database, Work
@@ -207,9 +208,20 @@ def _watched_fsync(handle: Any) -> None:
 
 
 def watch_files() -> None:
-    """See the file operations of this process from now on; done once."""
+    """See the file operations of this process from now on; done once. Held room that is given back makes a full disk
+    free.
+    """
     sys.addaudithook(_audit)
     os.fsync = _watched_fsync  # type: ignore[assignment]
+    give_back = HeldRoom.give_back
+
+    def given_back(self: HeldRoom) -> bool:
+        was_held = give_back(self)
+        if was_held and _watched:
+            free(_watched[-1])
+        return was_held
+
+    HeldRoom.give_back = given_back  # type: ignore[method-assign]
 
 
 def of_world(world: World) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
+from batchpipe.common.held_room import HeldRoom
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge, include_parts
 from batchpipe.engine.calls.intents import CallClaim, CallIntents
@@ -14,6 +15,7 @@ from batchpipe.engine.calls.try_request import TriedRequest, most_usd, refuse_ov
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import CALL_SECONDS
+from batchpipe.engine.ledger.raw_folder import held_room
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql
 from batchpipe.store.database import Session
@@ -21,6 +23,7 @@ from batchpipe.store.queries import query
 
 WAIT_SECONDS = 0.25  # between two looks for the answer of a call of another process
 TOO_LATE = 3
+ROOM_OF_ANSWERS = 16  # how many answers of the usual length find room where the one that comes is long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Asker:
     snapshot: Snapshot
     intents: CallIntents
     git_commit: str | None
-    call: Callable[[TriedRequest], float]
+    call: Callable[[TriedRequest, HeldRoom], float]
 
     def _claim(self, request: TriedRequest) -> CallClaim:
         """Return who asks a request; where it is ours, its intent is committed.
@@ -105,8 +108,14 @@ class Asker:
         """Ask a request that has no answer, or wait for the answer of who asks it now.
 
         Return the request as it was answered, the seconds of our own call, and the batch that it is in flight with.
-        Raises ProviderError where the provider refuses or does not answer, GateError for a budget.
+        Raises ProviderError where the provider refuses or does not answer, GateError for a budget, DatabaseError where
+        the disk has no room for the answer: nothing is asked then.
         """
+        with held_room(self.intents.raw_folder.path, ROOM_OF_ANSWERS) as room:
+            return self._ask(request, room)
+
+    def _ask(self, request: TriedRequest, room: HeldRoom) -> tuple[TriedRequest, float, str | None]:
+        """Ask a request, or wait for its answer; see `ask`."""
         machine = self.context.machine
         until = machine.monotonic() + CALL_SECONDS
         late = 0
@@ -119,7 +128,7 @@ class Asker:
             if claim.standing == "in_batch":
                 return request, 0.0, claim.batch_id or "whose outcome is not known"
             if claim.standing == "ours" and (age.seconds <= INTENT_SECONDS or late >= TOO_LATE):
-                return request, self.call(request), None
+                return request, self.call(request, room), None
             if claim.standing == "ours":
                 late += 1
                 self.intents.end(str(request.chunk_id), "not_sent", "more than a minute passed after its intent")

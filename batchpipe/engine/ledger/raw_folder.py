@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
+from batchpipe.common.held_room import ANSWER_BYTES, HeldRoom
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, Note, SavedChunk, read_chunk
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
@@ -216,6 +217,19 @@ def saving(path: Path) -> Iterator[None]:
         with suppress(OSError):
             _part(path).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def held_room(folder: Path, answers: int) -> Iterator[HeldRoom]:
+    """Hold room on the disk for so many answers during the block. Raises DatabaseError where the disk has less: then
+    nothing may be asked.
+    """
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(HeldRoom(folder=folder, size_bytes=answers * ANSWER_BYTES).held())
+        except OSError as error:
+            raise disk_error(error, folder) from error
+        yield held
 
 
 def open_results(path: Path) -> IO[bytes]:

@@ -140,16 +140,20 @@ class RealtimeChunks:
             phase = Phase(name="asking", done=answered, total=len(calls))
             self.context.watch(parts.resolved.name, phase)
 
+        limiter = limiter_of(self.context, provider, rung.model, known.concurrency)
         asking = ChunkAsking(
             provider=provider,
             headers=dict(provider.batch_headers(rung)),
             journal=journal,
-            limiter=limiter_of(self.context, provider, rung.model, known.concurrency),
+            limiter=limiter,
             age=age,
             clock=parts.database.clock,
             progress=progress,
         )
-        with telemetry.span("ask", parts.resolved.name, requests=len(calls)):
+        with (
+            journal.with_room(min(len(calls), int(limiter.state.most))),
+            telemetry.span("ask", parts.resolved.name, requests=len(calls)),
+        ):
             return asking.ask(calls, parts.pool)
 
 

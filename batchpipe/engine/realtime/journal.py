@@ -25,7 +25,8 @@ from typing import Any
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
 from batchpipe.common.errors import DatabaseError, LockedError
-from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.common.held_room import HeldRoom
+from batchpipe.engine.ledger.raw_folder import RawFolder, held_room
 from batchpipe.store.disk import disk_error
 
 BLOCK_BYTES = 1 << 16
@@ -37,13 +38,14 @@ class CallJournal:
     """The journal and the results file of one chunk. Several threads may write at once; each line is on the disk when
     the method returns.
 
-    If a line cannot be written, no further line is: a call that is not written down is not made. Raises DatabaseError
-    then.
+    Room for the answers of the calls under way is held on the disk before the first call: they find it where the disk
+    becomes full. If a line cannot be written, no further call is made. Raises DatabaseError then.
     """
 
     journal: Path
     results: Path
     _is_held: bool = field(default=False, init=False)
+    _room: HeldRoom | None = field(default=None, init=False)
     _writing: threading.Lock = field(default_factory=threading.Lock, init=False)
     _broken: DatabaseError | None = field(default=None, init=False)
 
@@ -59,9 +61,19 @@ class CallJournal:
             self._is_held = True
             yield
 
+    @contextmanager
+    def with_room(self, calls: int) -> Iterator[None]:
+        """Hold room on the disk for the answers of so many calls at once. Raises DatabaseError where there is none."""
+        with held_room(self.results.parent, calls) as room:
+            self._room = room
+            try:
+                yield
+            finally:
+                self._room = None
+
     def start(self, custom_id: str, now: datetime) -> None:
         """Write down that the call for `custom_id` is made now."""
-        self._note({"start": custom_id, "at": now.isoformat()})
+        self._note({"start": custom_id, "at": now.isoformat()}, begins=True)
 
     def end(self, custom_id: str, outcome: str) -> None:
         """Write down that a call ended at no cost: "refused" or "not_sent"."""
@@ -75,28 +87,44 @@ class CallJournal:
         """Add the line of an answer to the results."""
         self._append(self.results, line)
 
-    def _note(self, entry: Mapping[str, Any]) -> None:
+    def _note(self, entry: Mapping[str, Any], *, begins: bool = False) -> None:
         """Add a line to the journal."""
-        self._append(self.journal, json.dumps(entry).encode() + b"\n")
+        self._append(self.journal, json.dumps(entry).encode() + b"\n", begins=begins)
 
-    def _append(self, path: Path, line: bytes) -> None:
-        """Add a line to a file, and flush it to the disk."""
+    def _append(self, path: Path, line: bytes, *, begins: bool = False) -> None:
+        """Add a line to a file, and flush it to the disk. A line that `begins` a call does not take the room that is
+        held.
+        """
         with self._writing:
-            if self._broken is not None:
+            if begins and self._broken is not None:
                 raise self._broken
             try:
-                is_new = not path.exists()
-                if is_new and path == self.journal and self._is_held:
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-                with open(path, "ab", opener=modes.opener) as file:
-                    file.write(line)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if is_new:
-                    flush_folder(path.parent)
+                self._write(path, line)
             except OSError as error:
-                self._broken = disk_error(error, path)
-                raise self._broken from error
+                self._broken = self._broken or disk_error(error, path)
+                if begins or self._room is None or not self._room.give_back():
+                    raise self._broken from error
+                try:
+                    self._write(path, line)
+                except OSError as again:
+                    raise self._broken from again
+
+    def _write(self, path: Path, line: bytes) -> None:
+        """Add a whole line to a file, or nothing."""
+        is_new = not path.exists()
+        if is_new and path == self.journal and self._is_held:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        with open(path, "ab", buffering=0, opener=modes.opener) as file:
+            size, left = file.seek(0, os.SEEK_END), memoryview(line)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+        if is_new:
+            flush_folder(path.parent)
 
 
 def journal_of(folder: RawFolder, chunk_id: str) -> CallJournal:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import InputError, ProviderError, UsageError
+from batchpipe.common.held_room import HeldRoom
 from batchpipe.engine.answers.validation import ALONE, validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung, sendable
@@ -323,8 +324,9 @@ class RowTry:
             verdict = "valid"
         return verdict, error, exact_json.loads(output) if output is not None else None
 
-    def _call(self, request: TriedRequest) -> float:
-        """Call the provider and record the result; return how many seconds the call took.
+    def _call(self, request: TriedRequest, room: HeldRoom) -> float:
+        """Call the provider and record the result, in the `room` that is held for it on the disk; return how many
+        seconds the call took.
 
         Writes the file of the result, `ledger.results`, `ledger.prices`. Raises ProviderError where the provider
         refuses or does not answer.
@@ -351,6 +353,7 @@ class RowTry:
             raise ProviderError(f"the provider did not answer: {error}", where="provider", hint=hint) from error
         seconds = self.context.machine.monotonic() - began
         raw_folder = self._intents.raw_folder
+        room.give_back()
         path = raw_folder.write_results(str(request.chunk_id), answer.line)
         self._collector(raw_folder).record_answer(str(request.chunk_id), path, known)
         raw_folder.compress(str(request.chunk_id))
