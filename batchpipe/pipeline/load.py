@@ -20,9 +20,9 @@ from batchpipe.pipeline.field_rules import name_findings, subtable
 from batchpipe.pipeline.model import Budget, Pipeline, PipelineFile
 from batchpipe.pipeline.places import find_lines, toml_path
 from batchpipe.pipeline.problems import ProblemList
-from batchpipe.pipeline.variables import expand_variables
+from batchpipe.pipeline.variables import expand_variables, names_with_a_quote
 
-__all__ = ["dump", "expand_variables", "load", "parse"]
+__all__ = ["dump", "expand_variables", "load", "names_with_a_quote", "parse"]
 
 
 def load(path: Path, root: Path, project_budget: Budget | None = None) -> PipelineFile:

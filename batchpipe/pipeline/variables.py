@@ -12,6 +12,12 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+def names_with_a_quote(text: str, environment: Mapping[str, str]) -> list[str]:
+    """Return the `${NAME}` of `text` whose values have a single quote that is not doubled, which ends a text in SQL."""
+    names = dict.fromkeys(found[0] for found in _VARIABLE.finditer(text))
+    return [each for each in names if "'" in environment.get(each[2:-1], "").replace("''", "")]
+
+
 def expand_variables(text: str, environment: Mapping[str, str], where: str) -> str:
     """Return `text` with each `${NAME}` replaced. Raises UsageError at `where` for a variable that is not set."""
 

@@ -108,3 +108,13 @@ def test_an_error_of_a_span_shows_no_value(monkeypatch: pytest.MonkeyPatch) -> N
     assert (found.status.is_ok, len(found.events)) == (False, 1)
     assert "hunter2" not in found.to_json()
     assert "the password ${PGPASS} is wrong" in found.to_json()
+
+
+def test_a_value_with_a_quote_is_named_where_its_statement_fails(project: Project, call: CommandLine) -> None:
+    project.pipeline(BASIC.replace("[input]", "[input]\nsetup = [\"ATTACH '${FOLDER}/${PGPASS}.duckdb' AS old\"]", 1))
+    call.monkeypatch.setenv("FOLDER", "/nowhere")
+    call.monkeypatch.setenv("PGPASS", PASSWORD)
+    ended = call("check", "demo")
+    assert "The value of ${PGPASS} has a single quote: write it twice" in ended.out + ended.talk
+    call.monkeypatch.setenv("PGPASS", PASSWORD.replace("'", "''"))
+    assert "has a single quote" not in call("check", "demo").out

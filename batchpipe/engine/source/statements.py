@@ -15,7 +15,7 @@ import duckdb
 from batchpipe.common.errors import PipelineError
 from batchpipe.common.secrets import redacted
 from batchpipe.common.working_folder import working_in
-from batchpipe.pipeline.load import expand_variables
+from batchpipe.pipeline.load import expand_variables, names_with_a_quote
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.store.queries import query
@@ -45,6 +45,7 @@ class Step:
     """One statement of the file. `identity` is a hash of its text in the file, and which of equal ones it is.
 
     `of_session`: its effect ends with the session. `opens` and `closes` say that it begins or ends a transaction.
+    `quoted` are the `${NAME}` whose values have a single quote.
     """
 
     place: str
@@ -54,6 +55,7 @@ class Step:
     of_session: bool
     opens: bool
     closes: bool
+    quoted: Sequence[str] = ()
 
 
 def steps_of(
@@ -86,6 +88,8 @@ def run_steps(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step], root
             # DuckDB's own text has an excerpt of the statement, perhaps cut in the middle of a password.
             cause = type(error)(redacted(duckdb_message(error)))
             what, hint = f"the statement failed: {cause}", f"The statement is: {step.text}"
+            if step.quoted:
+                hint += f"\nThe value of {', '.join(step.quoted)} has a single quote: write it twice in the variable."
             raise PipelineError(what, where=step.place, hint=hint) from cause
 
 
@@ -109,6 +113,7 @@ def _steps(text: str, place: str, environment: Mapping[str, str], seen: Counter[
             of_session=kind in _OF_SESSION or _MADE_IN_SESSION.match(statement) is not None,
             opens=opens,
             closes=transaction and not opens,
+            quoted=names_with_a_quote(text, environment),
         )
 
 
