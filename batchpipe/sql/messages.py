@@ -14,6 +14,8 @@ _EXCERPT = re.compile(r"\n+LINE \d+:")
 _NOISE = re.compile(
     r"^  \w+ = |^Original Line: |^The search space used was|Candidates: |^Encoding: |^For more info, visit"
 )
+# What DuckDB suggests out of a database that is attached under a hidden name, which SQL of the user never writes.
+_SUGGESTED_HIDDEN = re.compile(r"\s*Did you mean:? \"store of [^\"]*\"\??")
 MOST_LINES = 12
 # DuckDB names the nearest table of all catalogs, its own included, however far it is.
 LEAST_LIKENESS = 0.6
@@ -24,7 +26,7 @@ TRY_IT = "Try it in DuckDB from the project's folder, or look for a typing mista
 
 def duckdb_message(error: BaseException) -> str:
     """Return what DuckDB says is wrong, with the lines that help: candidates, possible solutions, the encoding."""
-    text = _EXCERPT.split(str(error), maxsplit=1)[0]
+    text = _SUGGESTED_HIDDEN.sub("", _EXCERPT.split(str(error), maxsplit=1)[0])
     table = _NO_TABLE.search(text)
     if table and not _is_near(table):
         text = text[: table.start()] + f"Table with name {table[1]} does not exist!" + text[table.end() :]
@@ -41,7 +43,7 @@ def _is_near(table: re.Match[str]) -> bool:
 
 def query_hint(error: duckdb.Error) -> str:
     """Return the step that most likely mends a query of the user that failed with `error`."""
-    text = str(error)
+    text = _SUGGESTED_HIDDEN.sub("", str(error))
     if "not utf-8 encoded" in text or "Invalid unicode" in text:
         return (
             "Name the file's encoding in the query: read_csv('FILE', encoding = 'latin-1'), or 'utf-16'; "

@@ -241,3 +241,45 @@ max_tokens = 50
         encoding="utf-8",
     )
     assert json.loads(chained("plan", "reader", "--json").out)["due"] == read
+
+
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [
+        ("seen", 3),
+        ("renamed", 3),
+        ("batchpipe.mart.qualified", 3),
+        ("seen JOIN classify USING (id)", 3),
+        ("plain", 1),
+        ("(SELECT word AS id FROM reader_words)", 0),
+    ],
+)
+def test_a_view_of_the_database_shows_the_current_rows_of_what_it_reads(chained: Chained, rows: str, read: int) -> None:
+    chained.run("classify")
+    write_tickets(chained.root, TICKETS[1:])
+    chained.run("classify")
+    for table in ("summary", "extract"):
+        (chained.root / "pipelines" / f"{table}.toml").unlink()
+    with duckdb.connect(str(chained.root / ".batchpipe" / "emulator" / "batchpipe.duckdb")) as database:
+        database.execute("CREATE SCHEMA mart")
+        database.execute("CREATE VIEW seen AS SELECT * FROM classify")
+        database.execute("CREATE VIEW renamed (id, word) AS SELECT id, label FROM seen")
+        database.execute("CREATE VIEW mart.qualified AS SELECT * FROM batchpipe.main.renamed")
+        database.execute("CREATE VIEW plain AS SELECT '7' AS id")
+        database.execute("CREATE VIEW reader_words AS SELECT 'a' AS word WHERE false")
+    (chained.root / "pipelines" / "reader.toml").write_text(
+        CLASSIFY.replace("SELECT * FROM read_csv('tickets.csv', all_varchar = true)", f"SELECT id FROM {rows}")
+        .replace('include = ["customer"]\n', "")
+        .replace("Label: {{ body }}", "Read: {{ id }}"),
+        encoding="utf-8",
+    )
+    planned = chained("plan", "reader", "--json")
+    assert (planned.code, planned.out and json.loads(planned.out)["due"]) == (0, read), planned.talk
+
+
+def test_no_message_names_the_hidden_database(chained: Chained) -> None:
+    chained.run("classify")
+    reader = chained.root / "pipelines" / "extract.toml"
+    reader.write_text(EXTRACT.replace("FROM classify", "FROM all_rows('class' || 'ify')"), encoding="utf-8")
+    found = chained("plan", "extract")
+    assert (found.code, "does not exist" in found.talk, "store of" in found.talk) == (2, True, False), found.talk

@@ -7,7 +7,7 @@ gives all rows of the table `a`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,15 +65,17 @@ class UpstreamViews:
 
     `aliases` are the names by which SQL may call the project's databases, the one that is searched first before the
     other; `attached` are the hidden names of those that there are. `all_rows` says whether some SQL may call
-    `all_rows()`, `may_name` whether some SQL may name a table: of a table that none names no view is made. `own` is the
-    pipeline's own output table, of which its SQL reads all rows.
+    `all_rows()`. `text` is all SQL of the file in lower case, None where tables may be named elsewhere: of a table that
+    none names no view is made. `own` is the pipeline's own output table, of which its SQL reads all rows.
+
+    A view of the database that reads output tables is made anew here, over their current rows.
     """
 
     connection: duckdb.DuckDBPyConnection
     tables: Sequence[UpstreamTable]
     aliases: list[str] = field(default_factory=list)
     all_rows: bool = True
-    may_name: Callable[[str], bool] = lambda _: True
+    text: str | None = None
     own: str = ""
     attached: list[str] = field(default_factory=list)
     declared: bool = False
@@ -92,20 +94,24 @@ class UpstreamViews:
         run = self.connection.execute
         without_file: dict[str, UpstreamTable] = {}
         shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
+        over_outputs: list[tuple[str, str, str]] = []
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
             hidden, there = self.hidden(alias), []
             if hidden in self.attached:
-                there = run(query("tables_of_database"), {"database": hidden}).fetchall()
-            self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name, _ in there}
-            for schema, name, comment in there:
+                there = self._tables_of(hidden)
+            self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name, _, _ in there}
+            outputs = [name for schema, name, comment, _ in there if self._is_output(schema, name, comment, shown)]
+            for schema, name, comment, body in there:
                 known = folded(f"{schema}.{name}")
-                if known in shown or not self.may_name(name):
+                if known in shown or not self._may_name(name):
                     continue
                 mark = self._mark_of_other(known, comment)
                 if mark is not None:
                     table = UpstreamTable(pipeline=mark.pipeline, table=f"{schema}.{name}", columns=list)
                     without_file.setdefault(known, table)
+                elif body is not None and _reads(name, there, outputs):
+                    over_outputs.append((alias, schema, body))
                 else:
                     rows = _dotted(hidden, schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
@@ -113,6 +119,7 @@ class UpstreamViews:
             run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
         for each in (*self.tables, *without_file.values()):
             self._show_table(each)
+        self._make_anew(over_outputs)
         if not self.all_rows:
             return
         written = sql("translate({name}, '\"', '')", name=folded_sql(Sql("written")))
@@ -122,12 +129,51 @@ class UpstreamViews:
     def hide_rows(self, aliases: Sequence[str]) -> bool:
         """Return whether SQL may name a table in the databases `aliases` whose rows are not all current."""
         return any(
-            self._mark_of_other(folded(f"{schema}.{name}"), comment) is not None and self.may_name(name)
+            self._mark_of_other(folded(f"{schema}.{name}"), comment) is not None and self._may_name(name)
             for alias in aliases
-            for schema, name, comment in self.connection.execute(
-                query("tables_of_database"), {"database": alias}
-            ).fetchall()
+            for schema, name, comment, _ in self._tables_of(alias)
         )
+
+    def _tables_of(self, database: str) -> list[tuple[str, str, str | None, str | None]]:
+        """Return the tables and views of a database: schema, name, comment, and the statement that made a view.
+
+        What a view reads that the file names counts as named from now on.
+        """
+        found = self.connection.execute(query("tables_of_database"), {"database": database}).fetchall()
+        views = {name: folded(body) for _, name, _, body in found if body is not None}
+        named: set[str] = set()
+        while self.text is not None and (
+            more := {each for each in views if each not in named and self._may_name(each)}
+        ):
+            named |= more
+            self.text = "\n".join([self.text, *(views[each] for each in sorted(more))])
+        return found
+
+    def _may_name(self, table: str) -> bool:
+        return self.text is None or _WORD.fullmatch(table) is None or folded(table) in self.text
+
+    def _is_output(self, schema: str, name: str, comment: str | None, shown: Collection[str]) -> bool:
+        known = folded(f"{schema}.{name}")
+        return known in shown or self._mark_of_other(known, comment) is not None
+
+    def _make_anew(self, views: Sequence[tuple[str, str, str]]) -> None:
+        """Make views, each given by its database, its schema and its statement, over the tables that are shown.
+
+        Each is made after those that it reads. One that cannot be made here is not shown.
+        """
+        left = list(views)
+        while left:
+            failed = []
+            for alias, schema, body in left:
+                of = sql("{alias}.{schema}", alias=quote_identifier(alias), schema=quote_identifier(schema))
+                try:
+                    self.connection.execute(f"USE {quote_identifier(alias)}; CREATE SCHEMA IF NOT EXISTS {of}; {body}")
+                except duckdb.Error:
+                    failed.append((alias, schema, body))
+            self.connection.execute("USE memory")
+            if len(failed) == len(left):
+                return
+            left = failed
 
     def _mark_of_other(self, table: str, comment: str | None) -> OutputMark | None:
         """Return the mark of an output table that is another pipeline's; None for any other table."""
@@ -211,12 +257,22 @@ def views_of(
     if file.pipeline.input.setup:
         return UpstreamViews(connection=connection, tables=tables, own=own)
     text = folded(f"{file.query} {file.pipeline.model_dump_json()}")
-    hides = _HIDING.search(text) is not None
+    named = None if _HIDING.search(text) else text
+    return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, text=named, own=own)
 
-    def may_name(table: str) -> bool:
-        return hides or _WORD.fullmatch(table) is None or folded(table) in text
 
-    return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, may_name=may_name, own=own)
+def _reads(view: str, there: Sequence[tuple[str, str, str | None, str | None]], outputs: Sequence[str]) -> bool:
+    """Return whether a view may read one of the tables `outputs`, itself or through other views of its database."""
+    bodies = {folded(name): folded(body) for _, name, _, body in there if body is not None}
+    seen, left = set[str](), [folded(view)]
+    while left:
+        body = bodies[left.pop()]
+        if any(folded(each) in body for each in outputs):
+            return True
+        more = [each for each in bodies if each in body and each not in seen]
+        seen.update(more)
+        left += more
+    return False
 
 
 def _two_parts(table: UpstreamTable) -> tuple[str, str]:

@@ -79,6 +79,7 @@ LEFT JOIN (
 ORDER BY m.reason, m.key
 
 -- name: tables_of_database
-SELECT schema_name, table_name, comment FROM duckdb_tables() WHERE database_name = $database
+SELECT schema_name, table_name, comment, NULL AS statement FROM duckdb_tables() WHERE database_name = $database
 UNION ALL
-SELECT schema_name, view_name, NULL FROM duckdb_views() WHERE database_name = $database AND NOT internal
+SELECT schema_name, view_name, NULL, CASE WHEN schema_name <> 'ledger' THEN sql END
+FROM duckdb_views() WHERE database_name = $database AND NOT internal
