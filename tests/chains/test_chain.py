@@ -275,6 +275,9 @@ def test_a_view_of_the_database_shows_the_current_rows_of_what_it_reads(chained:
     )
     planned = chained("plan", "reader", "--json")
     assert (planned.code, planned.out and json.loads(planned.out)["due"]) == (0, read), planned.talk
+    checked = chained("check", "reader", "--json").value
+    said = [each for each in checked["warnings"] if "is a view over output tables" in str(each)]
+    assert len(said) == (rows.split()[0].rpartition(".")[2] in ("seen", "renamed", "qualified"))
 
 
 def test_no_message_names_the_hidden_database(chained: Chained) -> None:

@@ -116,7 +116,7 @@ def _subject(
             Code.P011: list(_unknown_prices(context, resolved)),
             Code.P012: [Finding(what=each.what, where=each.where, hint=each.hint) for each in source.unread],
             Code.P013: list(too_long),
-            Code.P015: list(_hidden_tables(context, file)),
+            Code.P015: list(_hidden_tables(context, file, source)),
             Code.P014: [] if offline else list(_rounded_values(resolved, source)),
         },
     )
@@ -130,12 +130,14 @@ def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:
         yield Finding(what=what, where=file.where("[input] query"), hint=hint)
 
 
-def _hidden_tables(context: Context, file: PipelineFile) -> Iterator[Finding]:
+def _hidden_tables(context: Context, file: PipelineFile, source: Source) -> Iterator[Finding]:
     """Yield a finding for each statement that may read output tables of other pipelines without saying so."""
-    for where, why in context.chain.reads(file).hides:
-        hint = (
-            "Name the pipelines whose tables it reads: after_pipelines = [...] under [input]; [] where it reads none."
-        )
+    hint = "Name the pipelines whose tables it reads: after_pipelines = [...] under [input]; [] where it reads none."
+    found = list(context.chain.reads(file).hides)
+    if file.pipeline.input.after_pipelines is None:
+        views = source.views_over_outputs()
+        found += [(file.where("[input] query"), f"{each} is a view over output tables") for each in views]
+    for where, why in found:
         yield Finding(what=f"it is not known whose tables are read: {why}", where=where, hint=hint)
 
 

@@ -68,7 +68,7 @@ class UpstreamViews:
     `all_rows()`. `text` is all SQL of the file in lower case, None where tables may be named elsewhere: of a table that
     none names no view is made. `own` is the pipeline's own output table, of which its SQL reads all rows.
 
-    A view of the database that reads output tables is made anew here, over their current rows.
+    A view of the database that reads output tables is made anew here, over their current rows: `over_outputs`.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -79,6 +79,7 @@ class UpstreamViews:
     own: str = ""
     attached: list[str] = field(default_factory=list)
     declared: bool = False
+    over_outputs: list[str] = field(default_factory=list, init=False)
     _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
     _made: list[str] = field(default_factory=list, init=False)
 
@@ -94,7 +95,7 @@ class UpstreamViews:
         run = self.connection.execute
         without_file: dict[str, UpstreamTable] = {}
         shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
-        over_outputs: list[tuple[str, str, str]] = []
+        over_outputs: list[tuple[str, str, str, str]] = []
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
             hidden, there = self.hidden(alias), []
@@ -111,7 +112,7 @@ class UpstreamViews:
                     table = UpstreamTable(pipeline=mark.pipeline, table=f"{schema}.{name}", columns=list)
                     without_file.setdefault(known, table)
                 elif body is not None and _reads(name, there, outputs):
-                    over_outputs.append((alias, schema, body))
+                    over_outputs.append((alias, schema, name, body))
                 else:
                     rows = _dotted(hidden, schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
@@ -119,7 +120,8 @@ class UpstreamViews:
             run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
         for each in (*self.tables, *without_file.values()):
             self._show_table(each)
-        self._make_anew(over_outputs)
+        self.over_outputs = list(dict.fromkeys(name for _, _, name, _ in over_outputs))
+        self._make_anew([(alias, schema, body) for alias, schema, _, body in over_outputs])
         if not self.all_rows:
             return
         written = sql("translate({name}, '\"', '')", name=folded_sql(Sql("written")))
