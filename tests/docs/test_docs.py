@@ -40,7 +40,7 @@ VARYING = (
 FENCE = re.compile(r"^(?:<!-- ([\w: ]+?) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 ELSEWHERE = {"--no-deps", "--wheel-dir", "--full", "--profile", "--save", "--draw", "--add", "--repeat", "--row-bytes",
-             "--chunk", "--no-sdk-loop", "--full-sweep", "--day", "--proofs", "--measure", "--seeds",
+             "--chunk", "--no-sdk-loop", "--full-sweep", "--part", "--day", "--proofs", "--measure", "--seeds",
              "--seconds", "--body-file", "--create-if-none", "--edit-last", "--now", "--user"}  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -115,12 +116,24 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     left = gated.call("run", "demo")
     assert left.code == 3
     assert f'[tool.batchpipe.providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"' in left.talk
+    said = "no provider of the settings has the address"
+    table = f'[tool.batchpipe.providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"'
+    for command in ("plan", "status"):
+        shown = gated.call(command, "demo")
+        assert shown.code == 0
+        assert said in shown.out
+        assert table in "\n".join(line.strip() for line in shown.out.splitlines())
+    (planned,) = json.loads(gated.call("plan", "demo", "--json").out)["without_provider"]
+    assert (said in planned["what"], table in planned["fix"]) == (True, True)
+    (wait,) = json.loads(gated.call("status", "demo", "--json").out)["troubles"]
+    assert (said in wait["what"], table in wait["fix"], wait["give_up"]) == (True, True, False)
     assert gated.project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL ORDER BY ALL") == [
         ("accepted", 2),
         ("pending", 4),
     ]
     # Under another name, with a second account beside it whose key comes first.
     gated.tables({"second": "OTHER_KEY", "renamed": "GATE_KEY"})
+    assert not any("[tool.batchpipe" in gated.call(command, "demo").out for command in ("plan", "status"))
     done = gated.call("run", "demo")
     assert done.code == 0, done.talk
     assert gated.project.requests_sent() == 6

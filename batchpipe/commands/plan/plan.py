@@ -121,6 +121,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["pilot"] = held_object(done.held, found.meanwhile)
     if found.unknown.ours or found.unknown.asks:
         value["to_take_in"] = unknown_object(found.unknown)
+    if found.unaskable:
+        value["without_provider"] = [{"what": each.what, "fix": each.hint} for each in found.unaskable]
     if found.type_changes:
         value["type_changes"] = [asdict(each) for each in found.type_changes]
     if rows:
@@ -171,6 +173,8 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
             f"  to go by it: {again} sends {count(edit.requests, 'request')}" + (f", {cost}" if edit.requests else "")
         )
     lines += [_dearer(each) for each in found.dearer]
+    for nobody in found.unaskable:
+        lines += [safe(nobody.what), *(safe(each) for each in (nobody.hint or "").splitlines())]
     lines += [f"{name} is assumed to take batches: its `mode` is not set" for name in found.assumed]
     lines += [_type_change(each) for each in found.type_changes]
     if found.unfit_keys is not None:

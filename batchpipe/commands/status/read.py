@@ -172,6 +172,8 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     open_now = [each for each in of_family if each.pipeline in named.names]
     evaluating = [each for each in of_family if each.pipeline not in named.names]
     awaited = read_awaited(session, context, named.file)
+    asked = context.providers_without_file()
+    waiting = sorted({*named.names, *(each.pipeline for each in evaluating)})
     return Status(
         pipeline=named.name,
         paused=is_paused(session, named.name),
@@ -191,7 +193,9 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
         local=read_local_models(session, named.file),
-        troubles=read_waits(session, sorted({*named.names, *(each.pipeline for each in evaluating)}), of_family),
+        troubles=read_waits(
+            session, waiting, of_family, {} if context.settings.emulator else asked.unaskable(of_family)
+        ),
     )
 
 

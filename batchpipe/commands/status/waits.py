@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
 from batchpipe.commands.printing.text import count, moment, money, safe
+from batchpipe.common.errors import NoProviderError
 from batchpipe.decide.waits import is_overdue, life
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.waits.troubles import Trouble, read_troubles
@@ -33,7 +35,7 @@ class Wait:
     """Describes one wait: since when, and what the provider said. Times are naive UTC.
 
     `chunk_id` and `batch_id` are None for what concerns no chunk. `until` is when the wait ends, where that is known.
-    `give_up` says that `recover --abandon` is a way out.
+    `give_up` says that `recover --abandon` is a way out. `fix` is what to write so that the wait ends.
     """
 
     chunk_id: str | None
@@ -43,15 +45,23 @@ class Wait:
     since: datetime
     until: datetime | None = None
     give_up: bool = False
+    fix: str | None = None
 
 
-def read_waits(session: Session, names: Sequence[str], batches: Sequence[OpenBatch]) -> list[Wait]:
-    """Return what the pipelines called `names` wait for. `batches` are their open chunks.
+def read_waits(
+    session: Session,
+    names: Sequence[str],
+    batches: Sequence[OpenBatch],
+    unaskable: Mapping[str, NoProviderError] = MappingProxyType({}),
+) -> list[Wait]:
+    """Return what the pipelines called `names` wait for. `batches` are their open chunks, of which nobody can be asked
+    about those that are `unaskable`.
 
     Reads `ledger.events`.
     """
     troubles = read_troubles(session, names) if batches else {}
     found = [_of_trouble(batch, each) for batch in batches for each in troubles.get(batch.chunk_id, [])]
+    found += [_unaskable(each, unaskable[each.chunk_id]) for each in batches if each.chunk_id in unaskable]
     found += [_overdue(batch) for batch in batches if _is_overdue(batch, session.now)]
     for recorded_at, message, seconds in session.rows(query("asked_to_wait", pipelines=quote_list(names))):
         until = recorded_at + timedelta(seconds=seconds or 0.0)
@@ -70,11 +80,13 @@ def read_booked(session: Session, names: Sequence[str]) -> Decimal:
 
 
 def wait_lines(waits: Sequence[Wait], name: str, suggest: Callable[[str], str]) -> list[str]:
-    """Return a line for each wait, and the command that gives up what does not come back."""
+    """Return a line for each wait, the command that gives up what does not come back, and what to write."""
     lines = [_line(each) for each in waits]
     family = evaluated_pipeline(name)
     if any(each.give_up for each in waits):
         lines.append(f"  To give up what does not come back: {suggest(f'recover {family} --abandon')}")
+    for fix in dict.fromkeys(each.fix for each in waits if each.fix):
+        lines += [f"  {safe(each)}" for each in fix.splitlines()]
     return lines
 
 
@@ -96,6 +108,17 @@ def _of_trouble(batch: OpenBatch, trouble: Trouble) -> Wait:
         message=trouble.message if trouble.message != WORDS.get(trouble.kind) else "",
         since=trouble.since,
         give_up=trouble.kind != "not_listed",
+    )
+
+
+def _unaskable(batch: OpenBatch, error: NoProviderError) -> Wait:
+    return Wait(
+        chunk_id=batch.chunk_id,
+        batch_id=batch.batch_id,
+        what="no provider of the settings has the address that it was sent to",
+        message=f"{batch.base_url}, protocol {batch.protocol}",
+        since=batch.prepared_at,
+        fix=error.hint,
     )
 
 

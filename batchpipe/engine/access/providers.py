@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
-from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.ledger.events import OpenBatch, open_batches
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders
+from batchpipe.store.database import Session
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +57,26 @@ class PipelineProviders:
                 continue
             found.setdefault(id(provider), (provider, []))[1].append(each)
         return list(found.values())
+
+    def unaskable(self, batches: Iterable[OpenBatch]) -> dict[str, NoProviderError]:
+        """Return why nobody can be asked about the chunks whose protocol and address no provider of the settings has.
+
+        No key is looked up. A chunk that is asked in realtime asks about itself.
+        """
+        lost = [each for each in batches if each.state != "asking"]
+        known = list(self.known.by_name.values()) if lost else []
+        return {
+            batch.chunk_id: no_provider(batch)
+            for batch in lost
+            if not any(self._is_there(each, batch) for each in known)
+        }
+
+    def without(self, session: Session, names: Sequence[str]) -> list[NoProviderError]:
+        """Return an error for each address that open chunks of the pipelines called `names` were sent to and that no
+        provider of the settings has. Reads `ledger.batches`.
+        """
+        found = self.unaskable(open_batches(session, names))
+        return list({each.hint: each for each in found.values()}.values())
 
     def _found(self, batch: OpenBatch) -> Provider:
         names = [name for name, each in self.known.by_name.items() if self._is_there(each, batch)]

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from batchpipe.common import modes
-from batchpipe.common.errors import BatchpipeError, GateError
+from batchpipe.common.errors import BatchpipeError, GateError, NoProviderError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, has_limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
@@ -98,6 +98,7 @@ class Preview:
     dearer: Sequence[DearerBatches] = ()
     hints: Hints | None = None  # what says what templates ask of the local model
     hint_costs: Sequence[HintCost] = ()
+    unaskable: Sequence[NoProviderError] = ()  # one for each address of open batches that no provider has
     assumed: Sequence[str] = ()  # providers of the settings that are taken to have batches, since nothing says so
 
     @property
@@ -197,8 +198,7 @@ def _planned(
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
-        busy = _load(session, resolved, options)
-        gate = _gate_at_the_beginning(session, resolved, snapshot)
+        busy, gate = _load(session, resolved, options), _gate_at_the_beginning(session, resolved, snapshot)
     planner = make_planner(context, work, resolved, folder)
     begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
@@ -207,8 +207,8 @@ def _planned(
         named, paused = _version(session, resolved), is_paused(session, resolved.name)
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
         plan, money, found_limits = _under_limits(session, resolved, plan, options, busy)
-        unknown = raw_log(context).unknown(session, resolved.names)
-        edits = _further_edits(session, resolved, orders)
+        lost = [] if context.settings.emulator else context.providers_without_file().without(session, resolved.names)
+        unknown, edits = raw_log(context).unknown(session, resolved.names), _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
         if expected is not None and not (nothing_changes(session, resolved, plan) and not changes):
             write_expected_rows(session, resolved, plan.snapshot, expected)
@@ -227,6 +227,7 @@ def _planned(
         unknown=unknown,
         due_rows=_due_rows(work) if due_rows else (),
         gate=gate or keys_gate(context.database, work, resolved, plan) or no_batches,
+        unaskable=lost,
         assumed=modes_of,
         hints=planner.hints,
         hint_costs=_hint_costs(planner),
