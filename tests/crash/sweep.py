@@ -34,11 +34,11 @@ class Ran:
 
 
 class Runner:
-    """A process that forks one process per run."""
+    """A process that forks one process per run; it loads the modules `loaded` before, beside the usual ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "crash.child"],
+            [sys.executable, "-m", "crash.child", *loaded],
             cwd=TESTS.parent,
             env={"PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": "", "HOME": ""},
             stdin=subprocess.PIPE,
