@@ -6,9 +6,11 @@ answers to all rows make the interval narrower than the reviewed rows alone coul
 yes or no. The estimator with the best weight lambda is then the one that takes the share of true rows apart among the
 rows that are answered with the value, and among the others, and adds up both by how many rows each has in the table.
 
-The interval of each of both shares is that of Jeffreys (Brown, Cai and DasGupta, Stat. Sci. 16, 2001), which holds for
-few rows and small shares too: `beta_of` says how rows with unequal probabilities count in it. Both are put together by
-the method of variance estimates recovery (Zou and Donner, Stat. Med. 27, 2008), with the correction for a finite table.
+Each of both shares has the beta distribution of Jeffreys (Brown, Cai and DasGupta, Stat. Sci. 16, 2001), which holds
+for few rows and small shares too: `beta_of` says how rows with unequal probabilities count in it. The interval is the
+middle 95% of the distribution of their weighted sum (the chain rule estimate of Hofer et al., arXiv:2405.06034; for the
+difference of two shares Agresti and Min, Biometrics 61, 2005), with the correction for a finite table. Limits that are
+made for each share alone and then added up hold the truth too often where few rows contradict the model.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ NORMAL_QUANTILE = 1.959963984540054
 USUAL_ROWS = 1
 FIRST_FREEDOM = 4
 EQUAL = 1e-9
+# In so many steps of equal probability the distribution of a part is added to that of the other part.
+STEPS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,17 +105,16 @@ def _share(rows: RowArrays, value: str | None, by: Any) -> Share:
     answered, seen, truth = ((each == value).astype(bool) for each in (rows.answers, rows.said, rows.truths))
     n, reviewed = len(answered), len(seen)
     counted = float(answered.mean())
-    point, below, above = 0.0, 0.0, 0.0
+    parts = []
     for with_value in (True, False):
         size = int((answered == with_value).sum())
-        if not size:
-            continue
-        chosen = seen == with_value
-        part = Stratum.of(truth[chosen], rows.weights[chosen], size, rows.halves, with_value=with_value)
-        point += size / n * part.share
-        below += (size / n * part.below) ** 2
-        above += (size / n * part.above) ** 2
-    low, high = max(point - sqrt(below), 0.0), min(point + sqrt(above), 1.0)
+        if size:
+            chosen = seen == with_value
+            part = Stratum.of(truth[chosen], rows.weights[chosen], size, rows.halves, with_value=with_value)
+            parts.append((size / n, part))
+    point = sum(size * part.share for size, part in parts)
+    low, high = limits(parts)
+    low, high = min(low, point) if truth.any() else 0.0, max(high, point) if not truth.all() else 1.0
     return Share(
         value=value,
         by=by,
@@ -156,29 +159,54 @@ class HalfRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """The share of true rows in one part of the table, and how far its interval reaches below and above."""
+    """The share of true rows in one part of the table, and the two parameters of its beta distribution.
+
+    `reviewed` says whether a row of the part was reviewed. `rest` says how far the distribution reaches: the reviewed
+    rows are no part of what is not known.
+    """
 
     share: float
-    below: float
-    above: float
+    beta: tuple[float, float]
+    rest: float
+    reviewed: bool
 
     @staticmethod
     def of(truth: Any, weights: Any, size: int, halves: HalfRows, *, with_value: bool) -> Stratum:
         """Return the share among `size` rows of which those with `truth` were reviewed.
 
         `with_value` says whether these are the rows that the model answered with the value. Where none was reviewed,
-        the model is believed, and the interval holds every share.
+        the model is believed.
         """
         total = float(weights.sum())
         if not total:
-            return Stratum(share=float(with_value), below=float(with_value), above=float(not with_value))
+            return Stratum(share=float(with_value), beta=(0.5, 0.5), rest=1.0, reviewed=False)
         share = float((weights * truth).sum()) / total
-        low, high = quantiles(*beta_of(truth, weights, halves, with_value=with_value))
-        low = min(low, share) if truth.any() else 0.0
-        high = max(high, share) if not truth.all() else 1.0
-        # The reviewed rows are no part of what is not known.
-        rest = sqrt(max(1 - len(truth) / size, 0.0))
-        return Stratum(share=share, below=(share - low) * rest, above=(high - share) * rest)
+        beta = beta_of(truth, weights, halves, with_value=with_value)
+        return Stratum(share=share, beta=beta, rest=sqrt(max(1 - len(truth) / size, 0.0)), reviewed=True)
+
+    def at(self, levels: Any) -> Any:
+        """Return the shares below which the distribution has these levels."""
+        found = scipy_stats().beta.ppf(levels, *self.beta)
+        return self.share + (found - self.share) * self.rest
+
+
+def limits(parts: Sequence[tuple[float, Stratum]]) -> tuple[float, float]:
+    """Return the limits between which the sum of the parts, each with its size, has 95%.
+
+    A part of which no row was reviewed may have any share.
+    """
+    np = numpy()
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    seen = [(size, part) for size, part in parts if part.reviewed]
+    unseen = sum(size for size, part in parts if not part.reviewed)
+    low, high = 0.0, 0.0
+    if len(seen) == 1:
+        low, high = seen[0][0] * seen[0][1].at(tails)
+    elif seen:
+        steps = (np.arange(STEPS) + 0.5) / STEPS
+        first, second = (size * part.at(steps) for size, part in seen)
+        low, high = np.quantile(first[:, None] + second[None, :], tails)
+    return max(float(low), 0.0), min(float(high) + unseen, 1.0)
 
 
 def beta_of(truth: Any, weights: Any, halves: HalfRows, *, with_value: bool) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from batchpipe.evaluation.search import UNITS_PER_USD, AnswerArrays, count_right
 from batchpipe.evaluation.sequence import choose_ladder
 from batchpipe.evaluation.shares import shares_of
 
+from .bounds import least_coverage, most_worth
 from .populations import KNOWS, MISLED, SHARES, Labelled, claim, drawn_rows, labelled, share_of, table
 
 RISK = 0.05
@@ -46,7 +47,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the interval of a share holds the true share, and what 200 reviewed rows are worth."""
+    """How often the interval of a share holds the true share, and what 200 reviewed rows are worth.
+
+    `least` is how often it must hold, where that is known, and `most` what the rows can be worth.
+    """
 
     case: str
     value: str
@@ -54,16 +58,19 @@ class Coverage:
     draws: int
     held: float
     worth: float
+    least: float | None
+    most: float
 
     @property
     def holds(self) -> bool:
         """Return whether the interval is not too narrow."""
-        return self.held >= 0.94 - 2 * sqrt(0.05 * 0.95 / self.draws)
+        return self.held >= 0.94 - 2 * sqrt(0.06 * 0.94 / self.draws)
 
     @property
     def careful(self) -> bool:
         """Return whether the interval is wider than it has to be: for shares from 10% up."""
-        return self.share >= 0.1 and self.held > 0.975 + 2 * sqrt(0.05 * 0.95 / self.draws)
+        noise = 2 * sqrt(0.05 * 0.95 / self.draws)
+        return self.share >= 0.1 and self.held > max(0.975, self.least or 0.0) + noise
 
 
 def accuracy_of_rows_to_come(
@@ -194,7 +201,7 @@ def promises(draws: int, seed: int) -> list[Callable[[], Outcome]]:
     return found
 
 
-# The tables 51 to 54 were drawn after the intervals were settled: nothing was tuned on them.
+# The tables from 71 on were drawn after the intervals were settled: nothing was tuned on them.
 TABLES: tuple[tuple[int, float, str], ...] = (
     (3, 0.784, "uniform"),
     (3, 0.914, "uniform"),
@@ -202,10 +209,16 @@ TABLES: tuple[tuple[int, float, str], ...] = (
     (3, 0.914, "by doubt"),
     (21, 0.784, "by doubt"),
     (22, 0.784, "by doubt"),
-    (51, 0.784, "by doubt"),
-    (52, 0.914, "by doubt"),
     (53, 0.784, "by doubt, which is misled"),
     (54, 0.914, "by doubt, which is misled"),
+    (71, 0.784, "uniform"),
+    (72, 0.914, "uniform"),
+    (73, 0.97, "uniform"),
+    (75, 0.914, "by doubt"),
+    (76, 0.784, "by doubt, which is misled"),
+    (77, 0.914, "by doubt, which is misled"),
+    (78, 0.97, "by doubt"),
+    (79, 0.784, "by doubt"),
 )
 
 
@@ -229,7 +242,19 @@ def coverages_of(number: int, accuracy: float, sample: str, draws: int, seed: in
             worth[each.value] += each.worth / draws
     case = f"a model right on {accuracy:.1%}, sample {sample}"
     case += f", table {number}" if number != 3 else ""
-    return [Coverage(case, value, share, draws, held[value] / draws, worth[value]) for value, share in SHARES.items()]
+    return [
+        Coverage(
+            case=case,
+            value=value,
+            share=share,
+            draws=draws,
+            held=held[value] / draws,
+            worth=worth[value],
+            least=least_coverage(rows, value),
+            most=most_worth(rows, value),
+        )
+        for value, share in SHARES.items()
+    ]
 
 
 def promise_table(found: Sequence[Outcome]) -> str:
@@ -242,7 +267,14 @@ def promise_table(found: Sequence[Outcome]) -> str:
 
 
 def coverage_table(found: Sequence[Coverage]) -> str:
-    """Return the coverages as a Markdown table."""
-    lines = ["| Table | True share | Interval holds it | 200 reviewed rows are worth |", "| --- | ---: | ---: | ---: |"]
-    lines += [f"| {each.case} | {each.share:.0%} | {each.held:.1%} | {each.worth:,.0f} |" for each in found]
-    return "\n".join(lines)
+    """Return the coverages, and what the reviewed rows are worth, as two Markdown tables."""
+    head = f"| Table | {' | '.join(f'{share:.0%}' for share in SHARES.values())} |\n| --- |{' ---: |' * len(SHARES)}"
+    held, worth = [], []
+    for case in dict.fromkeys(each.case for each in found):
+        shares = [each for each in found if each.case == case]
+        forced = (f" (at least {each.least:.1%})" if (each.least or 0) > 0.975 else "" for each in shares)
+        cells = (f"{each.held:.1%}{more}" for each, more in zip(shares, forced, strict=True))
+        held.append(f"| {case} | {' | '.join(cells)} |")
+        worth.append(f"| {case} | {' | '.join(f'{each.worth:,.0f} of {each.most:,.0f}' for each in shares)} |")
+    words = "What 200 reviewed rows are worth, of what they can be worth at most:"
+    return "\n".join([head, *held, "", words, "", head, *worth])
