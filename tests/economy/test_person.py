@@ -21,6 +21,7 @@ from batchpipe.evaluation.sequence import tune_by_all
 
 ROWS = 240
 LABELS = ("billing", "bug", "other")
+NO_AMOUNTS = ("much", "", "-1", "nan", "inf", "1e300")
 PIPELINE = (
     BASIC.replace("max_tokens = 200\n", 'max_tokens = 200\naccept = "score >= 0.8"\n')
     + f'\n[[models]]\nmodel = "{SONNET}"\nmax_tokens = 300\n'
@@ -102,8 +103,10 @@ def test_what_does_not_go_together_is_refused(tuned: Project) -> None:
     asked: list[tuple[dict[str, Any], str]] = [
         ({"reviewer_usd": "0.05"}, "go with --tune"),
         ({"tune": True, "reviewer_accuracy": 0.9}, "--reviewer-accuracy goes with"),
-        ({"tune": True, "reviewer_usd": "much"}, "no amount of US dollars"),
+        *(({"tune": True, "reviewer_usd": each}, "no amount of US dollars") for each in NO_AMOUNTS),
     ]
     for options, words in asked:
         with pytest.raises(UsageError, match=words):
             run_eval(tuned, **options)
+    # A word that cannot be read is found before the models are asked.
+    assert tuned.requests_sent() == 0

@@ -10,8 +10,8 @@ from math import sqrt
 from typing import Any, Literal
 
 from batchpipe.commands.call.options import EvalRequest
+from batchpipe.commands.eval.refusals import reviewer_dollars
 from batchpipe.commands.printing.text import count, duration, money
-from batchpipe.common.errors import UsageError
 from batchpipe.engine.quality.evaluate import Evaluation
 from batchpipe.evaluation.ladder_cost import FinalAnswer
 from batchpipe.evaluation.tuning import Tuning
@@ -62,7 +62,7 @@ def read_person(evaluation: Evaluation, request: EvalRequest) -> Person | None:
     """
     if request.reviewer_usd is None:
         return None
-    usd, names = _usd(request.reviewer_usd), evaluation.sides[0].ladder.file.pipeline.names
+    usd, names = reviewer_dollars(request.reviewer_usd), evaluation.sides[0].ladder.file.pipeline.names
     same = joined(
         " AND ",
         (
@@ -86,17 +86,6 @@ def read_person(evaluation: Evaluation, request: EvalRequest) -> Person | None:
     elif twice >= FEWEST:
         accuracy, source = sqrt(agreed / twice), "seen_twice"
     return Person(usd=usd, accuracy=accuracy, source=source, seconds_per_row=pace)
-
-
-def _usd(text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except ArithmeticError:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        hint = "Write what one row costs, in US dollars: --reviewer-usd 0.05"
-        raise UsageError(f"{text!r} is no amount of US dollars", where="--reviewer-usd", hint=hint)
-    return value
 
 
 def person_share(tuning: Tuning, rung: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.agreement import LABELS
 from batchpipe.common.errors import UsageError
@@ -11,6 +13,7 @@ from batchpipe.pipeline.sending import LOCAL
 
 COMMAND_LINE = "the command line"
 EVERY = "all"
+MOST_USD = 1_000_000  # what a person may cost for one row
 
 
 def refuse(request: EvalRequest, *, made_up: bool) -> None:
@@ -85,8 +88,25 @@ def refuse_tuning(request: EvalRequest) -> None:
     if request.reviewer_accuracy is not None and request.reviewer_usd is None:
         what = "--reviewer-accuracy goes with --reviewer-usd"
         raise UsageError(what, where=COMMAND_LINE, hint="Say what a row costs: --reviewer-usd 0.05")
+    if request.reviewer_usd is not None:
+        reviewer_dollars(request.reviewer_usd)
     check_range(request.target, RISK if request.risk is None else request.risk)
     for each in request.precision:
         read_claim("precision", each)
     for each in request.recall:
         read_claim("recall", each)
+
+
+def reviewer_dollars(text: str) -> Decimal:
+    """Return `--reviewer-usd` as US dollars.
+
+    Raises UsageError for text that is no amount, or one that nobody pays for a row.
+    """
+    try:
+        value = Decimal(text.removeprefix("$"))
+    except ArithmeticError:
+        value = Decimal(-1)
+    if not value.is_finite() or not 0 <= value <= MOST_USD:
+        hint = f"Write what one row costs, in US dollars, at most {MOST_USD:,}: --reviewer-usd 0.05"
+        raise UsageError(f"{text!r} is no amount of US dollars", where="--reviewer-usd", hint=hint)
+    return value
