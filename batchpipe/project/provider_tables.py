@@ -37,10 +37,12 @@ class ProviderLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_requests: int | None = Field(default=None, ge=1, description="Requests in a batch.")
-    max_bytes: int | None = Field(default=None, ge=1, description="Bytes of a batch.")
-    max_batches: int | None = Field(default=None, ge=1, description="Batches at once.")
-    max_queued_tokens: int | None = Field(default=None, ge=1, description="Input tokens in the queue of a model.")
+    max_requests: int | None = Field(default=None, ge=1, description="The most requests in a batch.")
+    max_bytes: int | None = Field(default=None, ge=1, description="The most bytes in a batch.")
+    max_batches: int | None = Field(default=None, ge=1, description="The most batches at once.")
+    max_queued_tokens: int | None = Field(
+        default=None, ge=1, description="The most input tokens that may wait for one model."
+    )
 
 
 class ProviderPrices(BaseModel):
@@ -61,42 +63,49 @@ class ProviderTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     protocol: str | None = Field(
-        default=None, description="How it is spoken to, by the name of a built-in provider; for that one its own."
+        default=None,
+        description="The protocol, by the name of a built-in provider. A built-in provider has that of its own name.",
     )
-    base_url: str | None = Field(default=None, description="Address of its API; without it that of the protocol's own.")
+    base_url: str | None = Field(
+        default=None, description="The address of the API. Default: the address of the protocol's own provider."
+    )
     key: SecretStr | None = Field(
-        default=None, description="`${NAME}`: the variable of the environment that holds its key."
+        default=None, description="`${NAME}`: the variable of the environment that holds the key."
     )
     auth_header: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"] | None = Field(
-        default=None, description="How the key is sent; without it as the protocol's own provider takes it."
+        default=None, description="The header with the key. Default: the header of the protocol's own provider."
     )
     mode: Literal["batch", "realtime"] | None = Field(
-        default=None, description='"realtime" where it has no batch endpoint.'
+        default=None, description='"realtime" for a provider that has no batches.'
     )
     models: Mapping[str, str] = Field(
         default_factory=dict,
-        description="Usual name of a model = its name there. Its limits and prices are known by the usual name.",
+        description="Usual name of a model = its name at this provider. Limits and prices go by the usual name.",
     )
-    price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price of it.")
+    price_factor: Decimal = Field(
+        default=Decimal(1), gt=0, description="Every price of this provider is multiplied by it."
+    )
     prices: ProviderPrices | Path | None = Field(
-        default=None, description="File of its prices, or a table: `{ input = 0, output = 0 }` per million tokens."
+        default=None,
+        description="A file with the prices, or a table: `{ input = 0, output = 0 }` in US dollars per million tokens.",
     )
-    price_provider: str | None = Field(default=None, description="Its name in the built-in price table.")
+    price_provider: str | None = Field(
+        default=None, description="The name under which the built-in price table is read."
+    )
     endpoint: str | None = Field(
-        default=None, pattern="^/", description="Path of the requests, where the protocol has several."
+        default=None, pattern="^/", description="The path of the requests, for a protocol that has several."
     )
-    headers: Mapping[str, str] = Field(default_factory=dict, description="Headers that are sent with every call.")
+    headers: Mapping[str, str] = Field(default_factory=dict, description="More headers, sent with every call.")
     limits: ProviderLimits = Field(
         default_factory=ProviderLimits, description="Limits that replace those of the protocol."
     )
     upload_files: bool | None = Field(
         default=None,
-        description="Upload a file once that many requests send, where the protocol can; by default only to OpenAI's "
-        "and Gemini's own providers.",
+        description="Upload a file once, if many requests send it. Default: only to OpenAI and Gemini themselves.",
     )
-    concurrency: int | None = Field(default=None, ge=1, description="Realtime calls at once, at most.")
+    concurrency: int | None = Field(default=None, ge=1, description="The most realtime calls at once.")
     keep_results_days: int | None = Field(
-        default=None, ge=1, description="Days that results stay at the provider, where it lets us say so."
+        default=None, ge=1, description="Days that results stay at the provider, for a provider that can be told."
     )
 
 
