@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from batchpipe.sql.quoting import (
 _TEXT_ONLY = re.compile(
     r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT"
 )
+
+TYPES = "types_of_texts"
 
 
 # Parquet has no lists of a fixed length: they are read as lists.
@@ -89,6 +92,41 @@ class InputColumn:
 def input_column(name: str, type: str) -> InputColumn:
     """Return the column called `name` of the DuckDB type `type`."""
     return InputColumn(name=name, type=type, as_text=bool(_TEXT_ONLY.search(type)))
+
+
+def save_typed(connection: Connection, rows: Sql, columns: Sequence[tuple[str, str]], path: Path) -> None:
+    """Write `rows`, which have `columns`, to a Parquet file that says of which type what it holds as text was."""
+    inputs = [input_column(*each) for each in columns]
+    names = [quote_identifier(each.name) for each in inputs]
+    held = (
+        sql("{value} AS {name}", value=each.held(name), name=name) for each, name in zip(inputs, names, strict=True)
+    )
+    connection.execute(
+        sql(
+            "COPY (SELECT {held} FROM ({rows})) TO {path} (FORMAT parquet, KV_METADATA {{ {key}: {types} }})",
+            held=joined(", ", held),
+            rows=rows,
+            path=quote_literal(str(path)),
+            key=Sql(TYPES),
+            types=quote_literal(json.dumps({each.name: each.type for each in inputs if each.as_text})),
+        )
+    )
+
+
+def typed_rows(connection: Connection, path: Path) -> Sql:
+    """Return SQL for the rows of a file of `save_typed`, each column in its own type."""
+    place = quote_literal(str(path))
+    found = connection.execute(
+        sql("SELECT decode(value) FROM parquet_kv_metadata({path}) WHERE decode(key) = $key", path=place),
+        {"key": TYPES},
+    ).fetchone()
+    typed = (
+        sql("CAST({name} AS {type}) AS {name}", name=quote_identifier(name), type=type_sql(type))
+        for name, type in json.loads(found[0] if found else "{}").items()
+    )
+    replaced = joined(", ", typed)
+    values = sql("* REPLACE ({replaced})", replaced=replaced) if replaced else Sql("*")
+    return sql("(SELECT {values} FROM read_parquet({path}))", values=values, path=place)
 
 
 def canonical_text(value: Sql, kind: str, recipe: int) -> Sql:

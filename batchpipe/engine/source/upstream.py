@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.chain.chain import Upstream
+from batchpipe.engine.source.snapshot import typed_rows
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
 from batchpipe.schema.build import full_schema
@@ -224,7 +225,7 @@ class UpstreamViews:
         """Return SQL for all rows of an upstream table: what is expected, what is there, or nothing in its columns."""
         schema, name = _two_parts(table)
         if table.rows is not None:
-            expected = sql("read_parquet({path})", path=quote_literal(str(table.rows)))
+            expected = typed_rows(self.connection, table.rows)
             return sql("SELECT * FROM {rows}", rows=expected) if table.items is None else table.items(expected)
         there = _dotted(self.hidden(alias), schema, name) if alias is not None else None
         if there is not None and not self.declared:

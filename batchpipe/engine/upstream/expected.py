@@ -16,7 +16,7 @@ import duckdb
 from batchpipe.engine.output.ownership import output_place, table_columns
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.engine.source.snapshot import Snapshot, save_typed
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
 from batchpipe.sql.quoting import (
@@ -95,7 +95,7 @@ def write_expected_rows(session: Session, resolved: Resolved, snapshot: Snapshot
         table=sql("LEFT JOIN {table} t ON {same}", table=place.quoted, same=same) if known else Sql(""),
         due=quote_list((*DUE_REASONS, "pending")),
     )
-    session.execute(sql("COPY ({rows}) TO {path} (FORMAT parquet)", rows=statement, path=quote_literal(str(path))))
+    save_typed(session.connection, statement, table_columns(resolved), path)
 
 
 def _typed(column: Any) -> Sql:
