@@ -46,10 +46,12 @@ class Reads:
     """What a pipeline reads of the others. `hides` are the places whose statements may read more tables, with the
     reason. `views` are the pipelines of whose tables SQL sees only the current rows: those that are read, and those
     that a statement with hidden tables may read.
-    `only_upstream`: its input query reads nothing but output tables of other pipelines.
+    `only_upstream`: its input query reads nothing but output tables of other pipelines. `places` are where the file
+    says so, by the paths of the files that are read.
     """
 
     upstream: tuple[Upstream, ...] = ()
+    places: Mapping[Path, str] = field(default_factory=dict)
     views: tuple[Upstream, ...] = ()
     hides: tuple[tuple[str, str], ...] = ()
     only_upstream: bool = False
@@ -128,7 +130,7 @@ class Chain:
         if file.path in done:
             return
         if any(each.path == file.path for each in above):
-            raise _circle([*above[[each.path for each in above].index(file.path) :], file])
+            raise self._circle([*above[[each.path for each in above].index(file.path) :], file])
         for each in self.reads(file).upstream:
             if each.file is not None:
                 self._visit(each.file, (*above, file), done)
@@ -156,14 +158,14 @@ class Chain:
         if self._parser is None:
             self._parser = duckdb.connect(":memory:")
         read = {place: tables_read(self._parser, text) for place, text in texts.items()}
-        upstream: dict[Path, None] = {}
-        for found in read.values():
+        upstream: dict[Path, str] = {}
+        for place, found in read.items():
             for each in candidates:
                 if any(self._is(name, table) for name in _names(found) for table in each.tables):
-                    upstream[each.path] = None
+                    upstream.setdefault(each.path, place)
         for name in after:
-            upstream[self._by_name(file, candidates, name).path] = None
-        meant = dict(upstream)
+            upstream.setdefault(self._by_name(file, candidates, name).path, "[input] after_pipelines")
+        meant = dict.fromkeys(upstream)
         for each in candidates:
             named = "|".join(re.escape(folded(table_parts(table)[1])) for table in each.tables)
             word = re.compile(rf"\b(?:{named})\b")
@@ -174,6 +176,7 @@ class Chain:
         known = [table for each in candidates if each.path in upstream for table in each.tables]
         return Reads(
             upstream=tuple(self._loaded(path) for path in upstream),
+            places=upstream,
             views=tuple(self._loaded(path) for path in meant),
             hides=tuple(hides) if file.pipeline.input.after_pipelines is None else (),
             only_upstream=query.only_tables
@@ -192,6 +195,23 @@ class Chain:
         if len(before) == 1:
             return before[0] == schema or (before[0] in catalogs and schema == "main")
         return schema == "main"
+
+    def _circle(self, files: Sequence[PipelineFile]) -> PipelineError:
+        """Return the error for a circle, which begins and ends with one file. It is told from the first name on."""
+        around = list(files[:-1])
+        begin = around.index(min(around, key=lambda file: file.pipeline.name))
+        around = [*around[begin:], *around[:begin]]
+        names = " -> ".join(file.pipeline.name for file in (*around, around[0]))
+        steps = [
+            (file, self.reads(file).places.get(read.path, "[input] query"), read.pipeline.name)
+            for file, read in zip(around, [*around[1:], around[0]], strict=True)
+        ]
+        said = "; ".join(f"{file.pipeline.name} reads {name} in {place}" for file, place, name in steps)
+        return PipelineError(
+            f"these pipelines read each other in a circle: {names}",
+            where=around[0].where(steps[0][1]),
+            hint=f"Each needs the answers of the next one first: let one of them read another table. {said}.",
+        )
 
     def _by_name(self, file: PipelineFile, candidates: Sequence[Declared], name: str) -> Declared:
         found = next((each for each in candidates if each.name == name), None)
@@ -256,20 +276,6 @@ class Chain:
 def _is_in(table: str, statements: str) -> bool:
     """Return whether a table's name is somewhere in `statements`, which are in lower case."""
     return folded(table_parts(table)[1]) in statements
-
-
-def _circle(files: Sequence[PipelineFile]) -> PipelineError:
-    """Return the error for a circle, which begins and ends with one file. It is told from the first name on."""
-    around = list(files[:-1])
-    begin = around.index(min(around, key=lambda file: file.pipeline.name))
-    first, *others = around[begin:] + around[:begin]
-    names = " -> ".join(file.pipeline.name for file in (first, *others, first))
-    return PipelineError(
-        f"these pipelines read each other in a circle: {names}",
-        where=first.where("[input] query"),
-        hint="Each needs the answers of the next one first: let one of them read another table. To see who reads "
-        "whom: batchpipe graph",
-    )
 
 
 def _names(read: TablesRead) -> list[TableName]:

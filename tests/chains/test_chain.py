@@ -164,7 +164,11 @@ def test_files_are_checked_on_an_empty_database_and_circles_are_named(chained: C
         refused = chained(command, "--all")
         assert refused.code == 2
         assert "in a circle: classify -> summary -> extract -> classify" in refused.talk
+        assert "classify reads summary in [input] query; summary reads extract in [input] query" in refused.talk
     assert chained("check", "--all").out.count("in a circle") == 3
+    examples = '[prompt.queries]\nseen = "SELECT digest FROM summary"\n[output]'
+    write_chain(chained.root, classify=CLASSIFY.replace("[output]", examples, 1).replace("{{ body }}", "{{ seen }}"))
+    assert "classify reads summary in [prompt.queries] seen; " in chained("graph").talk
     write_chain(chained.root, extract=EXTRACT.replace("FROM classify", "FROM classified"))
     nobody = chained("check", "extract")
     assert (nobody.code, "classified" in nobody.out) == (2, True)

@@ -13,6 +13,7 @@ from commandline import CommandLine
 from desks import HEAD, PANEL, TOP, Desk
 from projects import BASIC, numbered
 
+from batchpipe.common.errors import PipelineError
 from batchpipe.pipeline.reference import json_schema
 
 
@@ -95,6 +96,10 @@ def test_check_warns_of_votes_that_say_nothing(desk: Desk) -> None:
     assert "`accept` of rung 1 reads _agreement, which is NULL there" in warning.what
     desk.pipeline(BASIC + 'accept = "coalesce(_agreement, 1) > 0.6"\n' + PANEL)
     assert not [each for each in desk.preview().resolved.warnings if each.key == "1 accept"]
+    desk.pipeline(BASIC + 'samples = 1\naccept = "_agreement > 0.6"\n')
+    with pytest.raises(PipelineError) as alone:
+        desk.preview()
+    assert "write samples or panel" in (alone.value.hint or "")
     twice = json.dumps(["claude-haiku-4-5", "claude-haiku-4-5", "claude-sonnet-4-6"])
     desk.pipeline(HEAD + f"[[models]]\npanel = {twice}\nmax_tokens = 200\ntemperature = 0\n")
     (warning,) = [each for each in desk.preview().resolved.warnings if each.key == "1 temperature"]

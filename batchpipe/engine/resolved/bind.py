@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from batchpipe.common.errors import PipelineError, Problem
@@ -62,9 +62,16 @@ class _Binder:
             parsed = parse_condition(self.connection, text, fields=fields, columns=self.column_types, where=where)
             bind_condition(self.connection, parsed, field_types=fields, column_types=self.column_types, where=where)
         except PipelineError as error:
-            self.problems.extend(error.problems)
+            self.problems.extend(map(_of_votes, error.problems))
             return None
         return parsed
+
+
+def _of_votes(problem: Problem) -> Problem:
+    """Return `problem`; about what a vote adds to a row, with the hint that a rung has to vote."""
+    if any(f"is called {name!r}" in problem.what for name in VOTE_COLUMNS):
+        return replace(problem, hint="No rung asks more than once, so that there is no vote: write samples or panel.")
+    return problem
 
 
 def bind_conditions(
