@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.providers import RuleProblem, RungSettings, get_provider_module
+from batchpipe.providers import Block, RuleProblem, RungSettings, get_provider_module
 from batchpipe.providers.anthropic import RULES
 from batchpipe.providers.anthropic.encoding import SAMPLING
 from batchpipe.providers.anthropic.lint import REFUSED, SETTINGS
@@ -249,3 +249,29 @@ def test_providers_are_found_by_name() -> None:
     with pytest.raises(PipelineError, match="no provider `antropic`") as caught:
         get_provider_module("antropic", where="pipelines/x.toml [[models]] 1 model")
     assert "`anthropic`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "model"),
+    [
+        ("anthropic", "claude-haiku-4-5"),
+        ("anthropic", "claude-sonnet-5-5"),
+        ("openai", "gpt-5"),
+        ("openai", "gpt-4o"),
+        ("openai", "gpt-5.4-nano"),
+        ("openai", "gpt-6-luna"),
+        ("gemini", "gemini-2.5-flash"),
+        ("gemini", "models/gemini-2.5-pro"),
+        ("gemini", "gemini-3.8-flash"),
+    ],
+)
+def test_a_picture_of_unknown_size_counts_as_the_largest(protocol: str, model: str) -> None:
+    """A picture at an address is fetched by the provider, when the request runs."""
+    rules, rung = get_provider_module(protocol).RULES, RungSettings(model=model, max_tokens=200)
+    sides = (300, 768, 1_024, 1_536, 2_048, 3_072)
+    known = [
+        rules.media_tokens(rung, Block("image", "image/png", "a", width=width, height=height))
+        for width in sides
+        for height in sides
+    ]
+    assert rules.media_tokens(rung, Block("image", "", "a", url="https://pictures.example/a.png")) >= max(known)

@@ -26,6 +26,8 @@ _WITH_BYTES = re.compile(rb'"inlineData":\{"mimeType":"([a-z0-9/+.-]+)","data":'
 # Up to version 2.5: 258 tokens for a small picture, else for each tile of 768 pixels, and for a page.
 _TILED = re.compile(r"(models/)?gemini-(1|2)")
 _TILE_TOKENS, _SMALL, _TILE = 258, 384, 768
+# The size to which larger pictures are scaled down; one at an address, whose size is not known, may have it.
+_FIT = 3_072
 # From version 3 on by `media_resolution` (https://ai.google.dev/gemini-api/docs/media-resolution).
 _BY_RESOLUTION = {"low": (280, 280), "medium": (560, 560), "high": (1_120, 1_120)}
 _USUAL = (1_120, 560)
@@ -40,9 +42,10 @@ def tokens(model: str, settings: Mapping[str, Any], block: Block) -> int:
     if not _TILED.match(model):
         word = str(settings.get("media_resolution", "")).lower().removeprefix("media_resolution_")
         return count * _BY_RESOLUTION.get(word, _USUAL)[document]
-    if document or max(block.width, block.height) <= _SMALL:
+    width, height = block.width or _FIT, block.height or _FIT
+    if document or max(width, height) <= _SMALL:
         return count * _TILE_TOKENS
-    return _TILE_TOKENS * math.ceil(block.width / _TILE) * math.ceil(block.height / _TILE)
+    return _TILE_TOKENS * math.ceil(width / _TILE) * math.ceil(height / _TILE)
 
 
 def encoded(block: Block) -> bytes:

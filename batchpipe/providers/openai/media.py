@@ -44,7 +44,9 @@ def tokens(model: str, block: Block) -> int:
         return max(block.pages, 1) * (_PAGE_TEXT + _of_image(model, 1_536, 1_024))
     if not block.type.startswith("image/") and block.kind != "image":
         return block.bytes // 4
-    return _of_image(model, block.width or _FIT, block.height or _FIT)
+    if not block.width:  # at an address: in no other shape has a picture more tiles or patches
+        return _of_image(model, _FIT, _SHORT_SIDE)
+    return _of_image(model, block.width, block.height)
 
 
 def _of_image(model: str, width: int, height: int) -> int:
