@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from helpers.gold import GOLD, answer_by, answer_lines, gold_rows, report
+from helpers.gold import GOLD, HAIKU, OPUS, SONNET, answer_by, answer_lines, gold_rows, report
+from helpers.judged import EVAL, LADDER, ROWS, accuracy, begin, is_right, lines, said_by
 from projects import BASIC, Project
 
 from batchpipe.engine.cost.pricing import unit_price
@@ -51,3 +52,54 @@ def test_models_of_three_providers_are_held_against_one_gold(project: Project) -
     # Nothing is asked twice, in this table or in a ladder of another order.
     assert report(project, models="all") == found
     assert project.requests_sent() == 90
+
+
+def test_judges_of_three_providers_are_asked_one_after_the_other_each_at_its_own_price(project: Project) -> None:
+    """What the first judge does not call correct goes to the second one, and what that one does not, to the third."""
+    judges: Mapping[str, tuple[str, Callable[[str, int], bool]]] = {
+        "openai:gpt-6-luna": ("openai", is_right),
+        "gemini:gemini-3.8-flash": ("google", lambda model, n: n % 2 == 0),
+        OPUS: ("anthropic", lambda model, n: n % 9 == 0),
+    }
+    rungs = "".join(
+        f'[[eval.fields.summary.models]]\nmodel = "{each}"\nmax_tokens = 200\n'
+        + ('accept = "correct"\n' if each != OPUS else "")
+        for each in judges
+    )
+    said = [each for each in lines() if each["model"] != OPUS]
+    for row in ROWS:
+        for model in (HAIKU, SONNET):
+            match = f"Does <{said_by(model, row['id'])}> mean"
+            for judge, (_, verdict) in judges.items():
+                output = {"correct": verdict(model, row["id"]), "reason": f"{judge} on {row['id']}"}
+                said.append({"model": judge.rpartition(":")[2], "match": match, "output": output})
+    begin(project, LADDER + EVAL.partition("[[eval.fields.summary.models]]")[0] + rungs, said)
+    found = report(project, models="all")
+
+    def correct(model: str, n: int) -> bool:
+        return n % 4 == 0 or any(verdict(model, n) for _, verdict in judges.values())
+
+    by_hand = [sum(correct(model, row["id"]) for row in ROWS) / 20 for model in (HAIKU, SONNET)]
+    assert [accuracy(each) for each in found["models"]] == by_hand
+    (judge,) = found["judges"]
+    assert (judge["models"], judge["answers"], judge["judged"], judge["not_judged"]) == (list(judges), 27, 27, 0)
+    cost = Decimal(0)
+    asked = []
+    for name, (listed_as, _) in judges.items():
+        model = name.rpartition(":")[2]
+        (tokens,) = project.sql(
+            "SELECT sum(r.input_tokens), sum(r.output_tokens), max(r.recorded_at), count(*), "
+            "count(*) FILTER (r.outcome = 'answered') FROM ledger.results r "
+            "JOIN ledger.requests q USING (chunk_id, custom_id) WHERE q.model = $1 AND r.pipeline LIKE 'demo:judge:%'",
+            [model],
+        )
+        price = unit_price(listed_as, model, tokens[2].date())
+        assert price is not None
+        assert price.exact
+        cost += tokens[0] * price.steps[0].input + tokens[1] * price.steps[0].output
+        asked.append(tokens[3])
+        assert tokens[3] == tokens[4]
+    assert asked[0] == 27 > asked[1] > asked[2] > 0
+    assert Decimal(judge["cost_usd"]) == cost.normalize() > 0
+    assert report(project, models="all") == found
+    assert project.requests_sent() == 40 + sum(asked)

@@ -26,7 +26,7 @@ from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import Input, Output, PipelineFile
 from batchpipe.pipeline.review_table import Review
 from batchpipe.pipeline.value_types import OutputField
-from batchpipe.providers.known import KnownProviders
+from batchpipe.providers.known import KnownProviders, with_provider
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
 from batchpipe.sql.connection import Connection
@@ -149,7 +149,7 @@ class FieldJudge:
         failures = connection.execute(statement, {"rows": SHOWN_FAILURES}).fetchall()
         return Judged(
             field=self.name,
-            models=tuple(each.model for each in self.resolved.rungs),
+            models=tuple(with_provider(each.provider, each.model) for each in self.resolved.rungs),
             pairs=asked,
             judged=judged,
             failed=failed,
