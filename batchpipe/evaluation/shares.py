@@ -113,7 +113,7 @@ def _share(rows: RowArrays, value: str | None, by: Any) -> Share:
             part = Stratum.of(truth[chosen], rows.weights[chosen], size, rows.halves, with_value=with_value)
             parts.append((size / n, part))
     point = sum(size * part.share for size, part in parts)
-    low, high = limits(parts)
+    low, high = interval_ends(parts)
     low, high = min(low, point) if truth.any() else 0.0, max(high, point) if not truth.all() else 1.0
     return Share(
         value=value,
@@ -190,7 +190,7 @@ class Stratum:
         return self.share + (found - self.share) * self.rest
 
 
-def limits(parts: Sequence[tuple[float, Stratum]]) -> tuple[float, float]:
+def interval_ends(parts: Sequence[tuple[float, Stratum]]) -> tuple[float, float]:
     """Return the limits between which the sum of the parts, each with its size, has 95%.
 
     A part of which no row was reviewed may have any share.
