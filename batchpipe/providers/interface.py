@@ -58,7 +58,10 @@ class ProviderRules(Protocol):
         ...
 
     def context_tokens(self, model: str) -> int | None:
-        """Return the most tokens that a request may have together with its answer; None if that is not known."""
+        """Return the most tokens of input that the model takes; None if that is not known.
+
+        Where only the sum of a request and its answer is known, it is that.
+        """
         ...
 
     @property

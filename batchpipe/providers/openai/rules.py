@@ -158,7 +158,8 @@ class Rules:
         return find_model(model).max_output
 
     def context_tokens(self, model: str) -> int | None:
-        return find_model(model).context
+        known = find_model(model)
+        return known.max_input or known.context
 
     @property
     def media(self) -> MediaLimits:
