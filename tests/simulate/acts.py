@@ -80,6 +80,8 @@ def _order(play: Play, chance: random.Random) -> None:
     """Order that something is answered again."""
     play.world.counts["orders"] += 1
     order = chance.choice(ORDERS)
+    if order == "model" and play.project.local:
+        order = "local"
     if order == "accept" and not play.project.accept:
         order = "all"
     play.licences.everything.append(play.world.now)

@@ -28,6 +28,7 @@ from .rules import Licences, ViolatedError, Violation
 from .world import Trouble, World
 
 SETTLING_RUNS = 10
+LOCAL_RUNGS = 0.2  # how many seeds have a ladder that begins with the local model
 OLDER_DATABASES, OLDEST = 0.1, 7  # how many seeds begin on an older schema version, and the oldest of these versions
 FROM_BEGINNING = (
     "edit the modes", "edit the chain", "edit items", "edit the hook", "edit the votes", "edit the pictures"
@@ -223,6 +224,7 @@ def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:
     violation, at = None, "begin"
     try:
         begin(played.project, world.drawing("project"))
+        played.project.local = world.drawing("local").random() < LOCAL_RUNGS
         if world.drawing("older").random() < OLDER_DATABASES:
             with unwatched():
                 played.database.write_bytes(older_image(world.drawing("schema").randint(OLDEST, len(migrations()) - 1)))

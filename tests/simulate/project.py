@@ -39,7 +39,6 @@ where = "true"
 [eval]
 gold = "SELECT id, label FROM read_csv('gold.csv')"
 fields = { label = "exact" }
-confidence = "score"
 """
 LOCAL = """[[models]]
 model = "local"
@@ -106,6 +105,16 @@ class Project:
         return dict(self.said)
 
     @property
+    def has_note(self) -> bool:
+        """Return whether an answer has a field of free text."""
+        return self.note and not self.local
+
+    @property
+    def has_items(self) -> bool:
+        """Return whether an answer has a list."""
+        return self.items and not self.local
+
+    @property
     def pipelines(self) -> list[str]:
         """Return the names of the pipelines, each of which reads the one before it."""
         return [self.name, *("follow", "digest")[: self.followers]]
@@ -120,17 +129,18 @@ class Project:
         renamed = f'renamed_from = "{self.renamed_from}"\n' if self.renamed_from else ""
         local = LOCAL if self.local else ""
         column = f'column = "{self.score_column}"\n' if self.score_column else ""
-        note = '[output.fields.note]\ntype = "string"\n' if self.note else ""
+        note = '[output.fields.note]\ntype = "string"\n' if self.has_note else ""
         check = f'[output.checks]\nsure = "score > {LEAST_SCORE}"\n' if self.check else ""
         pilot = f"[pilot]\nrows = {self.pilot}\n" if self.pilot else ""
         reserve = f'reserve = "{self.reserve}"\n' if self.reserve else ""
         budget = f"[budget]\nmax_usd = {self.max_usd}\n{reserve}" if self.max_usd else ""
         photo, shown = (PHOTO, "{{ image(photo) }}") if self.pictures else ("", "")
         items, tables = "", ""
-        if self.items:
+        if self.has_items:
             items = '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n'
             tables = '[output.rows]\nwords = "words_of_rows"\n'
-        judged = JUDGED if self.judged or self.local else ""  # it says which field is the confidence
+        judged = JUDGED if self.judged or self.local else ""
+        judged += 'confidence = "score"\n' if self.local else ""
         hook = f"[output]\nafter = {json.dumps(self.after())}\n" if self.hook else ""
         stragglers = f"stragglers = {self.stragglers}\n" if self.stragglers else ""
         ladder = "".join(
@@ -225,7 +235,7 @@ attempts = {self.attempts}
 
     def provider_rules(self, calls: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
         """Return the emulator's rules: answers that obey the rows' texts, and faults of calls."""
-        more_fields = ({"note": "fine"} if self.note else {}) | ({"words": ["a", "b"]} if self.items else {})
+        more_fields = ({"note": "fine"} if self.has_note else {}) | ({"words": ["a", "b"]} if self.has_items else {})
         sure = [
             {"match": f"is {label};", "outcome": "output", "output": {"label": label, "score": 0.9, **more_fields}}
             for label in LABELS
@@ -276,10 +286,10 @@ attempts = {self.attempts}
             return None
         if not isinstance(found.get("score"), int | float) or (self.check and found["score"] <= LEAST_SCORE):
             return None
-        names = ("label", "score", *(["note"] if self.note else []), *(["words"] if self.items else []))
-        if set(found) != set(names) or (self.note and not isinstance(found["note"], str)):
+        names = ("label", "score", *(["note"] if self.has_note else []), *(["words"] if self.has_items else []))
+        if set(found) != set(names) or (self.has_note and not isinstance(found["note"], str)):
             return None
-        if self.items and not isinstance(found["words"], list):
+        if self.has_items and not isinstance(found["words"], list):
             return None
         return {name: found[name] for name in names}
 

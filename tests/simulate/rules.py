@@ -16,7 +16,7 @@ import pyarrow
 
 from .computer import ENDLESS, KEY, Called
 from .disk import let_go, unwatched
-from .project import FOLLOWED, Project
+from .project import FOLLOWED, LABELS, LEAST_SCORE, Project
 from .provider import Sale
 
 BUG = 70
@@ -128,11 +128,27 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale], *, judged: bo
             at_once.setdefault(sale.text, []).append(sale)
     for row in rows:
         key = int(Decimal(str(row["id"])))
+        if str(row["_model"]).startswith("local:"):
+            yield from _of_local(row, key, project, by_id)
+            continue
         asked = project.asked(key) if key in project.rows else ""
         own = by_id.get(row["_custom_id"])
         answers: list[Sale | None] = [own] if own else [*at_once.get(asked, [])] or [None]
         found = [list(_of_row(row, key, project, each, judged=judged)) for each in answers]
         yield from min(found, key=len)
+
+
+def _of_local(row: Mapping[str, Any], key: int, project: Project, by_id: Mapping[str, Sale]) -> Iterator[Violation]:
+    """Yield what is wrong with a current row that the local model answered: nothing was sold for it."""
+    rule = "a current row of the local model is one of today's input, and free"
+    place = (key, project.shown(key))
+    said = place in project.reviewed or place in project.perhaps
+    if key not in project.rows or row["label"] not in LABELS:
+        yield Violation(rule=rule, what=f"row {key} is current with {row['label']!r}")
+    if row["_cost_usd"] or row["_batch_id"] or row["_custom_id"] in by_id:
+        yield Violation(rule=rule, what=f"row {key} was sold: {row}")
+    if not said and project.check and row["score"] <= LEAST_SCORE:
+        yield Violation(rule=rule, what=f"row {key} is current, and fails a check with {row['score']}")
 
 
 def _of_row(

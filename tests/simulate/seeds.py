@@ -13,6 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
 
+from batchpipe.engine.local import prepare
+from batchpipe.local_model import training
 from batchpipe.store.migration import empty_image
 
 from .disk import keep_open, watch_files, watch_store
@@ -20,6 +22,8 @@ from .history import history
 from .play import Played, play
 
 MEMORY = Path("/dev/shm")
+# The local model learns from a handful of rows, as a seed has no more.
+FIRST_LESSONS, FEWEST_ROWS = 8, 6
 MOST_PLAYS = 60
 
 
@@ -34,6 +38,9 @@ def begin() -> None:
     import anthropic  # noqa: F401
     import genai_prices  # noqa: F401
     import pyarrow.parquet  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+
+    prepare.FIRST_LESSONS, training.FEWEST_ROWS = FIRST_LESSONS, FEWEST_ROWS
 
     empty_image()  # made once in a process, and then by no seed
     keep_open()
