@@ -33,6 +33,7 @@ from batchpipe.store.queries import query
 
 TOO_LATE_IN_A_ROW = 12
 MODES: tuple[Mode, ...] = ("batch", "realtime")
+RAISE_IT = "Raise it, and run the same command again: what is answered is not asked again."
 
 
 @dataclass(slots=True, kw_only=True)

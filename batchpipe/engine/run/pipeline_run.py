@@ -17,7 +17,7 @@ from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, Pr
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight, look_after_batches
-from batchpipe.engine.batches.sending import DueRequests
+from batchpipe.engine.batches.sending import RAISE_IT, DueRequests
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
@@ -329,7 +329,7 @@ class PipelineRun:
             return
         self.finished = step in ("finish", "stop_at_gate")
         if step == "stop_at_gate":
-            self.gate = gates[0]
+            self.gate, self.gate_hint = gates[0], RAISE_IT
         if self.finished and self._in_flight.questions:
             self.gate, self.gate_hint = gate_of(self._in_flight.questions.values())
         if self.finished and self._in_flight.unaskable:
