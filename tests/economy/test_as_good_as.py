@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from helpers.gold import HAIKU, LABELS, LADDER, OPUS, SONNET, answer_by, run_eval, wrong
+from helpers.gold import ASKED, CONFIDENT, HAIKU, OPUS, SONNET, answer_by, run_eval, says
 from projects import Project, numbered
 
 from batchpipe.common.errors import PipelineError, UsageError
 
 ROWS = 150
-ASKED: dict[str, Any] = {"tune": True, "as_good_as": OPUS, "target": 0.85, "labels": 100}
-CONFIDENT = LADDER.replace("score", "confidence")
-
-
-def says(model: str, number: int) -> dict[str, Any]:
-    """Return what a model says of a row: the cheap one is wrong in a sixth of the rows, and then mostly unsure."""
-    label = LABELS[number % 3]
-    if model == HAIKU and number % 6 == 1:
-        return {"label": wrong(label), "confidence": 0.9 if number % 5 == 0 else 0.3}
-    if model == SONNET and number % 50 == 3:
-        return {"label": wrong(label), "confidence": 0.7}
-    return {"label": label, "confidence": 0.95}
 
 
 @pytest.fixture

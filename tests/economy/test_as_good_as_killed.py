@@ -9,8 +9,7 @@ from decimal import Decimal
 
 import pytest
 from commandline import COMMAND, surroundings
-from economy.test_as_good_as import ASKED, CONFIDENT, HAIKU, OPUS, SONNET, says
-from helpers.gold import answer_by, run_eval
+from helpers.gold import ASKED, CONFIDENT, HAIKU, OPUS, SONNET, answer_by, run_eval, says
 from projects import Project, numbered
 
 from batchpipe.common.errors import GateError
