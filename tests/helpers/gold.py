@@ -84,7 +84,7 @@ CONFIDENT = LADDER.replace("score", "confidence")
 
 
 def says(model: str, number: int) -> dict[str, Any]:
-    """Return what a model says of a row without gold: the cheap one is wrong in a sixth of the rows, and then mostly unsure."""
+    """Return what a model says of a row: the cheap one is wrong in a sixth of the rows, and mostly unsure then."""
     label = LABELS[number % 3]
     if model == HAIKU and number % 6 == 1:
         return {"label": wrong(label), "confidence": 0.9 if number % 5 == 0 else 0.3}

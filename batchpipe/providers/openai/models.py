@@ -19,7 +19,8 @@ _FINE_TUNED = re.compile(r"^ft:([^:]+):")
 class KnownModel:
     """What a model takes. None means that nothing is known, so that nothing is refused.
 
-    `context`, `max_input` and `max_output` are in tokens; `context` is that of a request and its answer. `efforts`: the efforts that it takes; none where it does not reason.
+    `context`, `max_input` and `max_output` are in tokens; `context` is that of a request and its answer.
+    `efforts`: the efforts that it takes; none where it does not reason.
     `default_effort`: how it reasons without the setting. `paid_writes`: tokens that are written to the cache cost more
     than others, and a request says what is written. `chat_tools`: when chat completions take tools ("never", "effort
     none"). `responses_only`: there are no chat completions of it.
