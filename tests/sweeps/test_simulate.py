@@ -7,7 +7,7 @@ import sys
 
 from checkout import ROOT
 
-SEED = 3  # it has a kill, and ends early
+SEED = 4  # it has a kill, and takes 6 s of CPU
 
 
 def simulated(*options: str) -> str:
