@@ -131,7 +131,8 @@ class TestExitCodes:
         found = typed("run", "demo")
         assert found.code == 1
         assert "9 accepted, 1 failed" in found.out
-        assert "batchpipe show demo KEY" in found.out
+        assert "1 row, such as 3: messages.0.content:" in found.out
+        assert "batchpipe show demo 3\n" in found.out
         assert "batchpipe run demo --retry-failed" in found.out
         assert typed("run", "demo", "--json").value["status"] == "done"
 

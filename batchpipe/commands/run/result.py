@@ -13,6 +13,7 @@ from batchpipe.commands.call.failure import failure
 from batchpipe.commands.plan.pilot import pilot_object, pilot_text
 from batchpipe.commands.printing.text import count, money, pairs, safe, shown_path
 from batchpipe.commands.run.display import rows_line
+from batchpipe.commands.run.failures import failure_lines, failures_object, key_argument
 from batchpipe.common.hints import typed_again
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.run.pilot_summary import PilotSummary
@@ -74,6 +75,8 @@ def result_object(ended: FinishedPipeline, again: str | None = None) -> dict[str
         further["waits_for"] = list(result.waits_for)
     if result.local is not None:
         further["local"] = dict(result.local)
+    if result.failures:
+        further["failures"] = failures_object(result.failures)
     return {
         "pipeline": result.pipeline,
         "run_id": result.run_id or None,
@@ -100,6 +103,7 @@ def result_text(ended: FinishedPipeline, call: Call, database: Path) -> str:
     lines = [f"{result.pipeline}{version}: {_headline(ended, call)}"]
     if result.rows:
         lines.append(pairs(_result_pairs(ended, call, database)))
+        lines += failure_lines(result.failures, result.rows["failed"])
     if ended.summary is not None:
         lines.append(pilot_text(ended.summary))
         lines.append(f"  To go on: {call.suggest(f'run {result.pipeline} --approve')}")
@@ -210,7 +214,8 @@ def _next_steps(ended: FinishedPipeline, call: Call) -> list[str]:
     if result.status == "pending":
         steps.append(f"to go on: {call.command}")
     if result.rows.get("failed"):
-        steps.append(f"failed rows: {call.suggest(f'show {name} KEY')}")
+        shown = key_argument(result.failures[0].key) if result.failures else "KEY"
+        steps.append(f"failed rows: {call.suggest(f'show {name} {shown}')}")
         steps.append(f"to try them again: {call.suggest(f'run {name} --retry-failed')}")
     if result.rows.get("review"):
         steps.append(f"rows to look at: {call.suggest(f'results {name} --review')}")

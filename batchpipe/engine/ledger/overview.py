@@ -16,6 +16,7 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 MOST_ERRORS = 50
+MOST_REASONS = 3
 FIRST_LINE = Sql("left(coalesce(split_part(d.error, chr(10), 1), 'unknown'), 300)")
 
 
@@ -128,6 +129,27 @@ def read_failures(
     session.execute(query("failed_page", pipelines=pipelines), {"count": limit, "offset": offset})
     rows = session.dictionaries(query("failed_rows", pipelines=pipelines))
     return Failures(by_error=by_error, matching=matching, rows=[FailedRow(**each) for each in rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureReason:
+    """Says why `rows` rows failed: the first line of the `error` of one of them, and that row's `key` as JSON text.
+
+    The rows' errors differ in nothing but numbers and what stands in quotation marks.
+    """
+
+    error: str
+    rows: int
+    key: str
+
+
+def failure_reasons(session: Session, names: Sequence[str], snapshot: Sql) -> list[FailureReason]:
+    """Return the most frequent reasons why rows of a run stand as failed. `snapshot` is the relation of its input.
+
+    Reads `work.standings`, `ledger.decisions`, `ledger.requests`.
+    """
+    statement = query("failure_reasons", pipelines=quote_list(names), error=FIRST_LINE, snapshot=snapshot)
+    return [FailureReason(**each) for each in session.dictionaries(statement, {"count": MOST_REASONS})]
 
 
 def newest_batches(session: Session, names: Sequence[str] | None, number: int) -> list[Batch]:

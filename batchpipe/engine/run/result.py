@@ -11,6 +11,7 @@ from batchpipe.common.errors import BatchpipeError
 from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.free_decisions import close_orders
 from batchpipe.engine.ledger.events import add_event, standing_reviews
+from batchpipe.engine.ledger.overview import FailureReason, failure_reasons
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
@@ -32,7 +33,8 @@ class RunResult:
     Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests, of which `asked` were asked
     in realtime. Costs are US dollars.
     `cost_usd` is the sum of what is known: the cost of `unpriced` results is not in it. `waits_for` are the pipelines
-    that have to be complete first. `local` tells what the local rung did, where the ladder has one.
+    that have to be complete first. `local` tells what the local rung did, where the ladder has one. `failures` are the
+    most frequent reasons why rows of the input stand as failed.
     """
 
     pipeline: str
@@ -52,6 +54,7 @@ class RunResult:
     realtime_usd: Decimal = Decimal(0)
     waits_for: Sequence[str] = ()
     local: Mapping[str, Any] | None = None
+    failures: Sequence[FailureReason] = ()
 
     @property
     def known_cost_usd(self) -> Decimal | None:
@@ -101,13 +104,14 @@ class RunEnd:
 def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> RunResult:
     """Sum up a run from the ledger, and close the orders that it has done.
 
-    Reads `work.all_keys`, `work.touched`, `work.due_keys`, `work.standing`, the ledger.
+    Reads `work.all_keys`, `work.touched`, `work.due_keys`, `work.standing`, the ledger, the snapshot.
     Writes `work.standings`, `ledger.events`.
     """
     names = quote_list(resolved.names)
     with database.reading(work) as session:
         session.execute(query("run_standings", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows(query("standing_states")))
+        failures = failure_reasons(session, resolved.names, end.snapshot.relation) if standing.get("failed") else ()
         reviewed = standing_reviews(session, resolved.names)
         review = session.one(query("standing_review", reviewed=reviewed))[0]
         failed, decided = session.one(
@@ -138,6 +142,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         cost_usd=totals["cost_usd"],
         realtime_usd=totals["realtime_usd"],
         local=planner.local.answered_in_run if planner.local is not None else None,
+        failures=failures,
     )
 
 

@@ -48,6 +48,38 @@ DELETE FROM work.failures WHERE key_id NOT IN (
     WHERE d.pipeline IN ({pipelines}) AND d.state = 'failed' AND {error} = $error
 )
 
+-- name: failure_reasons
+-- Errors of one kind differ in numbers and in quoted values alone. A row that was never sent has its key in the input.
+WITH failed AS (
+    SELECT d.key_id, arg_max({error}, d.seq) AS error
+    FROM ledger.decisions d
+    WHERE d.pipeline IN ({pipelines}) AND d.state = 'failed'
+        AND d.key_id IN (SELECT key_id FROM work.standings WHERE state = 'failed')
+    GROUP BY d.key_id
+),
+reasons AS (
+    SELECT count(*) AS rows, min(key_id) AS key_id, arg_min(error, key_id) AS error
+    FROM failed
+    GROUP BY regexp_replace(error, '"[^"]*"|[0-9]+', '#', 'g')
+    ORDER BY rows DESC, key_id
+    LIMIT $count
+),
+sent AS (
+    SELECT key_id, any_value(key) AS key FROM ledger.requests
+    WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM reasons)
+    GROUP BY key_id
+),
+present AS (
+    SELECT unhex(md5(key))::UUID AS key_id, key FROM {snapshot}
+    WHERE unhex(md5(key))::UUID IN (SELECT key_id FROM reasons ANTI JOIN sent USING (key_id))
+)
+SELECT r.error, r.rows, coalesce(s.key, p.key) AS key
+FROM reasons r
+LEFT JOIN sent s USING (key_id)
+LEFT JOIN present p USING (key_id)
+WHERE coalesce(s.key, p.key) IS NOT NULL
+ORDER BY r.rows DESC, r.key_id
+
 -- name: failed_page
 -- work.failed_page: One row is a failed row of the page that is shown.
 -- The key of every failed row is needed to order them, all else only of those that are shown.
