@@ -29,10 +29,13 @@ def test_reasons_are_counted_by_kind_and_nothing_in_them_steers_the_terminal(
     first, second, third, others, show = said.out.split("why rows failed:\n")[1].splitlines()[:5]
 
     assert said.code == 1
-    assert "\x1b" not in said.out and "\u202e" not in said.out
-    assert first.startswith('    3 rows, such as ["de", "') and "[red]\\u202e" in first
+    assert "\x1b" not in said.out
+    assert "\u202e" not in said.out
+    assert first.startswith('    3 rows, such as ["de", "')
+    assert "[red]\\u202e" in first
     assert first.endswith('" is not one of "billing", "bug", "other"')
-    assert second.startswith("    2 rows, such as [") and "the emulator was told to refuse this" in second
+    assert second.startswith("    2 rows, such as [")
+    assert "the emulator was told to refuse this" in second
     # A row that no rung takes was never sent; its key is in the input alone.
     assert sorted((third.split(",")[0].strip(), others.strip())) == ["1 row", "1 row for other reasons"]
     failures = typed("run", "demo", "--json").value["failures"]
@@ -55,7 +58,9 @@ def error_of_the_row_never_sent(project: Project) -> str:
 def test_a_key_is_typed_as_it_is_printed(value: str) -> None:
     (argument,) = shlex.split(key_argument(json.dumps([value])))
     assert argument == value or json.loads(argument) == [value]
-    assert argument.isprintable() and argument.isascii() and not argument.startswith("-")
+    assert argument.isprintable()
+    assert argument.isascii()
+    assert not argument.startswith("-")
 
 
 def test_a_long_key_is_not_printed() -> None:
