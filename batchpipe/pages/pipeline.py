@@ -19,6 +19,7 @@ from batchpipe.commands.status.states import Named
 from batchpipe.commands.status.upstream import awaited_lines
 from batchpipe.commands.status.waits import wait_lines
 from batchpipe.common.errors import BatchpipeError, UsageError
+from batchpipe.engine.quality.answer_diff import answering_models
 from batchpipe.engine.resolved.versions import KnownVersion, known_versions
 from batchpipe.html.blocks import (
     Ask,
@@ -131,10 +132,10 @@ def versions_sections(site: Site, query: Query) -> Sequence[Section]:
     with site.session() as (_, _, session):
         known = known_versions(session, file.pipeline.names)
         answered = {each for (each,) in session.rows(statement("answered_versions", pipelines=_names(file)))}
-        models = sorted(each for (each,) in session.rows(statement("answering_models", pipelines=_names(file))) if each)
+        models = answering_models(session, file.pipeline.names)
     choice: list[Block] = [_versions_table(known, answered)]
     if len(known) > 1 or (known and len(models) > 1):
-        choice.append(_versions_form(file.pipeline.name, known, models, query))
+        choice.append(_versions_form(file.pipeline.name, known, [each.name for each in models], query))
     sections = [Section(title="Prompt versions", blocks=choice)]
     if len(known) < 2 and not (query.values.get("from_model") or query.values.get("to_model")):
         words = "There is one version: nothing to compare yet." if known else "Nothing was sent yet."

@@ -138,6 +138,9 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     assert done.code == 0, done.talk
     assert gated.project.requests_sent() == 6
     assert gated.project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL") == [("accepted", 6)]
+    # By the prices of its table, which has another name now.
+    paid = "sum(cost_usd) = sum(input_tokens * 0.5 + output_tokens * 2.5) / 1000000 * 0.4"
+    assert gated.project.sql(f"SELECT {paid}, count(*) FROM ledger.results WHERE provider = 'aiprime'") == [(True, 4)]
 
 
 def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Gated) -> None:
@@ -368,3 +371,37 @@ def test_a_table_of_a_gateways_prices_goes_by_the_gateways_names(gated: Gated) -
     gated.project.rows(numbered(6))
     at_once = gated.call("run", "demo", "--realtime")
     assert (at_once.code, full in at_once.talk + at_once.out) == (0, False), at_once.talk
+
+
+def test_two_providers_of_one_model_are_told_apart(gated: Gated) -> None:
+    """The answers of one model at two providers are compared with each other, and every page says whose each is."""
+    text = BASIC + '[eval]\ngold = "gold.csv"\nexpect = { label = "category" }\n[review]\nwhere = "true"\n'
+    gated.project.rows([{**row, "category": "billing"} for row in numbered(4)], "gold.csv")
+    gated.tables({"aiprime": "GATE_KEY", "other": "OTHER_KEY"})
+    gated.project.pipeline(text)
+    assert gated.call("run", "demo").code == 0
+    for name, label in (("aiprime", "bug"), ("other", "billing")):
+        gated.project.pipeline(text.replace("claude-haiku-4-5", f"{name}:claude-haiku-4-5"))
+        answer = {"match": "text", "outcome": "output", "output": {"label": label, "score": 0.5}}
+        gated.project.faults({"requests": [answer]})
+        done = gated.call("run", "demo", "--redo", "all")
+        assert done.code == 0, done.talk
+    names = ["--from-model", "aiprime:claude-haiku-4-5", "--to-model", "other:claude-haiku-4-5"]
+    found = gated.call("diff", "demo", *names, "--json").value
+    assert (found["from"]["model"], found["to"]["model"]) == (names[1], names[3])
+    assert [each["pairs"] for each in found["fields"] if each["field"] == "label"] == [
+        [{"from": "bug", "to": "billing", "rows": 4}]
+    ]
+    shown = {(each["from_model"], each["to_model"]) for each in found["sample"]}
+    assert shown == {(f"{names[1]}-20251001", f"{names[3]}-20251001")}
+    paid = gated.project.sql("SELECT sum(cost_usd) FROM ledger.results WHERE reported_usd IS NULL GROUP BY provider")
+    assert {(each,) for each in (found["cost"]["from_usd"], found["cost"]["to_usd"])} < set(paid)
+    own = gated.call("diff", "demo", "--from-model", "claude-haiku-4-5", "--to-model", names[3], "--json").value
+    assert (own["from"]["model"], own["rows"]["compared"]) == ("claude-haiku-4-5", 4)
+    wrong = gated.call("diff", "demo", "--from-model", "claude-none", "--to-model", names[3])
+    assert all(each in wrong.talk for each in ("aiprime:claude-haiku-4-5, ", "other:claude-haiku-4-5, "))
+    rungs = gated.call("report", "demo", "--json").value["quality"]["rungs"]
+    assert [(each["model"], each["rows"]) for each in rungs] == [(names[3], 4)]
+    assert rungs[0]["cost_usd"] == found["cost"]["to_usd"]
+    assert gated.call("review", "demo", "--export", "sheet.csv").code == 0
+    assert "other:claude-haiku-4-5" in (gated.project.root / "sheet.csv").read_text()

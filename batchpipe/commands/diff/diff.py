@@ -123,7 +123,7 @@ def _side_object(side: DiffSide) -> dict[str, Any]:
         "hash": side.known.hash if side.known else None,
         "git_commit": side.known.git_commit if side.known else None,
         "recorded_at": side.known.recorded_at if side.known else None,
-        "model": side.model,
+        "model": side.model.name if side.model is not None else None,
     }
 
 

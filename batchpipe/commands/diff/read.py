@@ -11,7 +11,14 @@ from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
-from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, diff_answers, side_columns
+from batchpipe.engine.quality.answer_diff import (
+    AnswerDiff,
+    AnsweringModel,
+    DiffSide,
+    answering_models,
+    diff_answers,
+    side_columns,
+)
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.prompt_text import text_of_resolved
 from batchpipe.engine.resolved.versions import (
@@ -46,7 +53,7 @@ class _LedgerContents:
 
     versions: Sequence[KnownVersion]
     answered: Sequence[KnownVersion]
-    models: Sequence[str]
+    models: Sequence[AnsweringModel]
     past: Mapping[str, str]
 
 
@@ -58,11 +65,14 @@ def read_diff(
     work = context.work()
     try:
         known = _read_ledger(context, work, names)
-        _check_models(known, request)
+        models = [
+            _find_model(known.models, name, where)
+            for name, where in ((request.from_model, "--from-model"), (request.to_model, "--to-model"))
+        ]
         before, after = _versions(known, file, request, asking)
         sides = [
             _side(context, work, file, known, params, version, model)
-            for version, model in ((before, request.from_model), (after, request.to_model))
+            for version, model in zip((before, after), models, strict=True)
         ]
         if sides[0].known == sides[1].known and sides[0].known and sides[0].model == sides[1].model:
             what = f"both sides are {sides[0].label}"
@@ -91,19 +101,30 @@ def _read_ledger(context: Context, work: Work, names: Sequence[str]) -> _LedgerC
     with context.database.reading(work) as session:
         versions = known_versions(session, names)
         answered = {each for (each,) in session.rows(query("answered_versions", pipelines=pipelines))}
-        models = [each for (each,) in session.rows(query("answering_models", pipelines=pipelines))]
+        models = answering_models(session, names)
         past = past_columns(session, names)
     with_answers = [each for each in versions if each.prompt_version in answered]
     return _LedgerContents(versions=versions, answered=with_answers, models=models, past=past)
 
 
-def _check_models(known: _LedgerContents, request: DiffRequest) -> None:
-    for model, where in ((request.from_model, "--from-model"), (request.to_model, "--to-model")):
-        if model is not None and model not in known.models:
-            listed = ", ".join(known.models) or "none yet"
-            raise UsageError(
-                f"no answer comes from a model {model!r}", where=where, hint=f"Models that answered: {listed}."
-            )
+def _find_model(models: Sequence[AnsweringModel], name: str | None, where: str) -> AnsweringModel | None:
+    """Return the model that `name` means among those that answered; None without a name.
+
+    A name is the one that is shown, or the model's alone. Raises UsageError for a model that never answered, and for
+    a name that several providers have.
+    """
+    if name is None:
+        return None
+    found = [each for each in models if each.name == name] or [each for each in models if each.model == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(each.name for each in found)
+        raise UsageError(
+            f"several providers have a model {name!r} that answered", where=where, hint=f"Name one of them: {several}."
+        )
+    listed = ", ".join(each.name for each in models) or "none yet"
+    raise UsageError(f"no answer comes from a model {name!r}", where=where, hint=f"Models that answered: {listed}.")
 
 
 def _versions(
@@ -146,7 +167,7 @@ def _side(
     known: _LedgerContents,
     params: Mapping[str, Any],
     version: KnownVersion | Commit,
-    model: str | None,
+    model: AnsweringModel | None,
 ) -> DiffSide:
     """Return one side: a version of the ledger, or a commit that is resolved for it."""
     if isinstance(version, Commit):

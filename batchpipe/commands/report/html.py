@@ -37,6 +37,7 @@ from batchpipe.html.blocks import (
 from batchpipe.html.links import Links
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import LOCAL
+from batchpipe.providers.known import with_provider
 
 
 def report_sections(found: Report, file: PipelineFile | None, links: Links, again: str) -> list[Section]:
@@ -86,7 +87,7 @@ def _figures(found: Report, links: Links) -> list[Figure]:
 def _ladder(found: Report, file: PipelineFile | None) -> Block:
     """Return a bar for each rung that has results: what stands, what went up, what failed."""
     graded = {(each.rung, each.model): each for each in (found.quality.rungs if found.quality is not None else ())}
-    rungs = [_rung(each, graded.get((each.rung or 0, each.model or "")), file) for each in found.rungs]
+    rungs = [_rung(each, graded.get((each.rung or 0, _model(each))), file) for each in found.rungs]
     if not rungs:
         return Sentences(found=["Nothing has come back yet."], tone="soft")
     return Rungs(found=rungs)
@@ -115,7 +116,7 @@ def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None
     accept = models[found.rung - 1].accept if there and found.rung is not None else None
     if is_local and file is not None and file.pipeline.local is not None:
         accept = file.pipeline.local.accept
-    name = found.model or "unknown"
+    name = _model(found) or "unknown"
     return RungBlock(
         number=str(found.rung) if found.rung is not None else "?",
         model=name,
@@ -124,6 +125,10 @@ def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None
         words=" · ".join(words),
         cost=money(sums.cost_usd),
     )
+
+
+def _model(found: RungSums) -> str:
+    return with_provider(found.provider, found.model or "")
 
 
 def _quality(found: ReportQuality | None, again: str) -> list[Section]:

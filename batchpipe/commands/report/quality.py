@@ -22,7 +22,7 @@ from batchpipe.engine.gold.answered_gold import GradedAnswer, grade_answers, rea
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.resolved.versions import known_versions, read_version
 from batchpipe.pipeline.model import Output, PipelineFile
-from batchpipe.providers.known import KnownProviders
+from batchpipe.providers.known import KnownProviders, with_provider
 from batchpipe.schema.columns import output_columns
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session, Work
@@ -125,14 +125,14 @@ def read_quality(
 ) -> ReportQuality | None:
     """Return what is known about the quality of a pipeline with `[eval]`; None without it.
 
-    `usd_per_1000` is the cost per 1,000 answered rows, `costs` the cost of each rung and model.
+    `usd_per_1000` is the cost per 1,000 answered rows, `costs` the cost of each rung and model as it is shown.
     """
     file = named.file
     if file is None or file.pipeline.eval is None:
         return None
     error_usd, problem = file.pipeline.eval.error_usd, None
     found: list[GradedAnswer] = []
-    counted: list[tuple[int, str, int]] = []
+    counted: list[tuple[int, str, str, int]] = []
     judged: Sequence[str] = ()
     with closing(context.work()) as work:
         try:
@@ -152,12 +152,12 @@ def read_quality(
         rungs=[
             RungQuality(
                 rung=rung,
-                model=model,
+                model=(shown := with_provider(provider, model)),
                 rows=rows,
-                right=_agreed(model, [each for each in found if each.extra == (rung, model)]),
-                cost_usd=costs.get((rung, model), Decimal(0)),
+                right=_agreed(shown, [each for each in found if each.extra == (rung, provider, model)]),
+                cost_usd=costs.get((rung, shown), Decimal(0)),
             )
-            for rung, model, rows in counted
+            for rung, provider, model, rows in counted
         ],
         evaluated=evaluated,
         error_usd=error_usd,
@@ -168,8 +168,8 @@ def read_quality(
 
 def _graded(
     context: Context, work: Work, named: Named, file: PipelineFile
-) -> tuple[list[GradedAnswer], list[tuple[int, str, int]], Sequence[str]]:
-    """Return the graded answers, the number of answers by rung and model, and the fields that are left out.
+) -> tuple[list[GradedAnswer], list[tuple[int, str, str, int]], Sequence[str]]:
+    """Return the graded answers, the number of answers by rung, provider and model, and the fields that are left out.
 
     Reads `work.true_values`, the ledger. Writes `work.answers_that_stand`, `work.answers_to_grade`.
     """
@@ -186,7 +186,9 @@ def _graded(
         session.execute(query("answers_that_stand", pipelines=pipelines))
         session.execute(query("answers_to_grade", pipelines=pipelines))
         examples = [version.identity.queries]
-        found = grade_answers(session, gold, named.names, Sql("work.answers_to_grade"), examples, ["rung", "model"])
+        found = grade_answers(
+            session, gold, named.names, Sql("work.answers_to_grade"), examples, ["rung", "provider", "model"]
+        )
         return found, session.rows(query("standing_by_rung")), gold.judged
 
 

@@ -19,6 +19,7 @@ from batchpipe.commands.status.states import Named, rows_by_state
 from batchpipe.commands.status.waits import read_booked
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
+from batchpipe.providers.known import with_provider
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -165,7 +166,10 @@ def read_reports(context: Context, named: Sequence[Named], *, everything: bool) 
         work.close()
     whole = []
     for each, given in zip(found, meant, strict=True):
-        costs = {(rung.rung, rung.model): rung.sums.cost_usd or Decimal(0) for rung in each.rungs}
+        costs = {
+            (rung.rung, with_provider(rung.provider, rung.model or "")): rung.sums.cost_usd or Decimal(0)
+            for rung in each.rungs
+        }
         quality = read_quality(context, given, each.usd_per_1000_accepted, costs)
         weeks = with_right_rows(each.weeks, quality.rungs) if quality is not None else each.weeks
         whole.append(replace(each, quality=quality, weeks=weeks))

@@ -32,6 +32,7 @@ from batchpipe.html.blocks import (
     Text,
     Timeline,
 )
+from batchpipe.providers.known import with_provider
 from batchpipe.schema import exact_json
 
 COLOURS = {
@@ -118,7 +119,9 @@ def _attempt(found: Attempt) -> tuple[datetime, Entry]:
     blocks.append(Fold(title="ids", blocks=[Pairs(found=[(name, words) for name, words in ids if words])]))
     colour = "amber" if found.review else COLOURS.get(found.verdict or "", "blue" if found.is_open else "grey")
     at = found.submitted_at or found.prepared_at
-    title = f"{version}rung {found.rung} · {found.model}" + (f" · sample {found.part}" if found.part > "1" else "")
+    title = f"{version}rung {found.rung} · {with_provider(found.provider, found.model)}" + (
+        f" · sample {found.part}" if found.part > "1" else ""
+    )
     words = f"try {found.attempt}, because {found.reason}"
     return at, Entry(title=title, words=words, at=_second(at), colour=colour, blocks=blocks)
 

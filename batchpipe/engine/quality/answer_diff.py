@@ -13,6 +13,7 @@ from batchpipe.engine.quality.gold_diff import GoldDiff, diff_gold
 from batchpipe.engine.resolved.prompt_text import PartDiff, VersionText, diff_texts
 from batchpipe.engine.resolved.versions import KnownVersion
 from batchpipe.pipeline.model import Output
+from batchpipe.providers.known import with_provider
 from batchpipe.schema.columns import Column, output_columns, value_sql
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
@@ -26,6 +27,19 @@ Kind = Literal["values", "number", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweringModel:
+    """A model whose answers one side of a diff takes, and the provider that it was asked at."""
+
+    provider: str
+    model: str
+
+    @property
+    def name(self) -> str:
+        """Return the model as it is shown and typed: with its provider before it where that is not the usual one."""
+        return with_provider(self.provider, self.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiffSide:
     """One side of a diff: a prompt version, with the answers of one model or of any.
 
@@ -35,13 +49,13 @@ class DiffSide:
     text: VersionText
     full_schema: Mapping[str, Any]
     known: KnownVersion | None
-    model: str | None = None
+    model: AnsweringModel | None = None
     examples: Examples = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Return the side's name for a person: the version, and the model where one is named."""
-        return f"{self.text.label}, {self.model}" if self.model else self.text.label
+        return f"{self.text.label}, {self.model.name}" if self.model else self.text.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +137,15 @@ class AnswerDiff:
         return self.compared - self.changed
 
 
+def answering_models(session: Session, names: Sequence[str]) -> list[AnsweringModel]:
+    """Return the models that answered the pipeline called `names`, by what they were asked as and answered as.
+
+    Reads the ledger.
+    """
+    found = session.dictionaries(query("answering_models", pipelines=quote_list(names)))
+    return [AnsweringModel(**each) for each in found]
+
+
 def diff_answers(
     session: Session,
     names: Sequence[str],
@@ -181,7 +204,8 @@ def _fill_side(session: Session, pipelines: Sql, side: DiffSide, table: Sql) -> 
     """
     answered = Sql("state = 'accepted'")
     if side.model is not None:
-        among = query("answers_of_model", pipelines=pipelines, model=quote_literal(side.model))
+        model, provider = quote_literal(side.model.model), quote_literal(side.model.provider)
+        among = query("answers_of_model", pipelines=pipelines, model=model, provider=provider)
         valid = Sql("(state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))")
         answered = sql("{valid} AND custom_id IN ({among})", valid=valid, among=among)
     number = side.known.prompt_version if side.known else str(UUID(int=0))
@@ -269,12 +293,16 @@ def _changed_rows(session: Session, pipelines: Sql, names: Sequence[str], count:
         ChangedRow(
             key=row["key"],
             input=dict(zip(row["columns"] or (), row["input_values"] or (), strict=False)),
-            from_model=row["from_model"],
-            to_model=row["to_model"],
+            from_model=_shown_model(row["from_provider"], row["from_model"]),
+            to_model=_shown_model(row["to_provider"], row["to_model"]),
             fields=[(name, *cells[row["key_id"]][name]) for name in names if name in cells[row["key_id"]]],
         )
         for row in found
     ]
+
+
+def _shown_model(provider: str | None, model: str | None) -> str | None:
+    return None if model is None else with_provider(provider, model)
 
 
 def _cost(session: Session, pipelines: Sql, before: DiffSide, after: DiffSide, rows: int) -> DiffCost:
@@ -284,6 +312,12 @@ def _cost(session: Session, pipelines: Sql, before: DiffSide, after: DiffSide, r
     """
     sums = []
     for side, table in ((before, Sql("work.side_before")), (after, Sql("work.side_after"))):
-        model = sql("{model} IN (q.model, r.model)", model=quote_literal(side.model)) if side.model else Sql("true")
+        model = Sql("true")
+        if side.model is not None:
+            model = sql(
+                "{model} IN (q.model, r.model) AND coalesce(q.provider, 'anthropic') = {provider}",
+                model=quote_literal(side.model.model),
+                provider=quote_literal(side.model.provider),
+            )
         sums.append(session.one(query("side_cost", side=table, pipelines=pipelines, of_model=model)))
     return DiffCost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])

@@ -23,6 +23,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.engine.votes.parts import EVERY, fill_known_votes
 from batchpipe.engine.votes.slots import voted_columns
+from batchpipe.providers.known import with_provider
 from batchpipe.schema import exact_json
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.describe import is_closed
@@ -354,6 +355,8 @@ class Desk:
         columns = [each[0] for each in cursor.description or ()]
         for values in streamed_rows(cursor):
             found = dict(zip(columns, values, strict=True))
+            provider, model = found.pop("provider"), found["model"]
+            found["model"] = with_provider(provider, model) if model is not None else None
             found["answer"], found["document"] = map(exact_json.loads, (found["answer"], found["document"]))
             found["input"] = dict(zip(names, found["input"], strict=True))
             if blind and "sample" in found["chosen"] and found["reviewed_by"] is None:

@@ -6,15 +6,17 @@ WHERE pipeline IN ({pipelines}) AND state = 'accepted'
 GROUP BY prompt_version
 
 -- name: answering_models
-SELECT DISTINCT model FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads
+SELECT coalesce(provider, 'anthropic') AS provider, model FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads
 UNION
-SELECT DISTINCT model FROM ledger.results WHERE pipeline IN ({pipelines}) AND model IS NOT NULL
-ORDER BY model
+SELECT coalesce(provider, 'anthropic'), model FROM ledger.results WHERE pipeline IN ({pipelines}) AND model IS NOT NULL
+ORDER BY provider, model
 
 -- name: answers_of_model
-SELECT custom_id FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads AND model = {model}
+SELECT custom_id FROM ledger.requests
+WHERE pipeline IN ({pipelines}) AND leads AND model = {model} AND coalesce(provider, 'anthropic') = {provider}
 UNION
-SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND model = {model}
+SELECT custom_id FROM ledger.results
+WHERE pipeline IN ({pipelines}) AND model = {model} AND coalesce(provider, 'anthropic') = {provider}
 
 -- name: side
 -- A valid answer that `accept` did not hold for counts only in a comparison of models, which does not depend on `accept`.
@@ -31,10 +33,11 @@ answered AS (
     FROM newest n
     JOIN ledger.decisions d ON d.key_id = n.key_id AND d.seq = n.seq AND d.pipeline IN ({pipelines})
 )
-SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started, r.model, r.output
+SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started, r.provider, r.model, r.output
 FROM answered d
 JOIN (
-    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model FROM ledger.results
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(provider) AS provider, any_value(model) AS model
+    FROM ledger.results
     WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM answered)
     GROUP BY custom_id
 ) r ON r.custom_id = d.custom_id
@@ -81,7 +84,8 @@ WHERE field = $field
 
 -- name: changed_rows
 SELECT
-    c.key_id::VARCHAR AS key_id, q.key, q.input_values, p.columns, b.model AS from_model, a.model AS to_model
+    c.key_id::VARCHAR AS key_id, q.key, q.input_values, p.columns,
+    b.provider AS from_provider, b.model AS from_model, a.provider AS to_provider, a.model AS to_model
 FROM (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.draw_order(key_id) LIMIT $count) c
 JOIN work.side_before b USING (key_id)
 JOIN work.side_after a USING (key_id)

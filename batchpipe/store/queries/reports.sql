@@ -282,18 +282,21 @@ FROM work.estimated
 {grouped}
 
 -- name: answers_that_stand
--- The accepted answer of each key whose row stands accepted or kept, with the rung and model that it was asked of.
--- work.answers_that_stand: One row is a key whose answer stands, with the rung and the model that gave it.
+-- The accepted answer of each key whose row stands accepted or kept, with the rung, provider and model that it was asked of.
+-- work.answers_that_stand: One row is a key whose answer stands, with the rung, provider and model that gave it.
 CREATE OR REPLACE TABLE work.answers_that_stand AS
-SELECT s.key_id, s.custom_id, q.rung, q.model
+SELECT s.key_id, s.custom_id, q.rung, q.provider, q.model
 FROM (
     SELECT key_id, arg_max(custom_id, seq) FILTER (state = 'accepted') AS custom_id, arg_max(state, seq) AS state
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines})
     GROUP BY key_id
 ) s
-JOIN (SELECT DISTINCT custom_id, rung, model FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads) q
-    USING (custom_id)
+JOIN (
+    SELECT custom_id, arg_max(rung, seq) AS rung, arg_max(coalesce(provider, 'anthropic'), seq) AS provider,
+        arg_max(model, seq) AS model
+    FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads GROUP BY custom_id
+) q USING (custom_id)
 WHERE s.state IN ('accepted', 'kept')
 
 -- name: answers_to_grade
@@ -311,7 +314,7 @@ JOIN (
 WHERE a.key_id IN (SELECT key_id FROM work.true_values)
 
 -- name: standing_by_rung
-SELECT rung, model, count(*) AS rows FROM work.answers_that_stand GROUP BY ALL ORDER BY ALL
+SELECT rung, provider, model, count(*) AS rows FROM work.answers_that_stand GROUP BY ALL ORDER BY rung, model, provider
 
 -- name: last_look_of_run
 -- The newest beginning or end of a run.

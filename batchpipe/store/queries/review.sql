@@ -150,14 +150,14 @@ asked AS (
     GROUP BY q.key_id
 ),
 answered AS (
-    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(provider) AS provider, any_value(model) AS model
     FROM ledger.results
     WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM chosen)
     GROUP BY custom_id
 )
 SELECT
     c.*, q.key,
-    p.columns AS input_columns, q.input_values, r.model, v.version,
+    p.columns AS input_columns, q.input_values, r.provider, r.model, v.version,
     r.output AS answer, coalesce(h.after, r.output) AS document, h.reviewed_by, coalesce(n.seq, 0) AS reviewed_seq
 FROM chosen c
 JOIN asked q USING (key_id)
@@ -246,7 +246,7 @@ WHERE {wanted}
 
 -- name: review_row
 SELECT
-    w.number, w.key, w.custom_id, w.rung, w.model, w.version, w.chosen, w.answer::VARCHAR AS answer,
+    w.number, w.key, w.custom_id, w.rung, w.provider, w.model, w.version, w.chosen, w.answer::VARCHAR AS answer,
     w.document::VARCHAR AS document, w.reviewed_by, w.same_input, w.token, {texts} AS input
 FROM work.review w
 JOIN {snapshot} s USING (position)
