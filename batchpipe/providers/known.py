@@ -20,8 +20,8 @@ BYTES_A_TOKEN = 3
 DAY_SECONDS = 86_400
 # What can be the name of a provider.
 PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-# The name of a whole model, as `family-number`, and the prefix of names of fine-tuned models.
-_WHOLE_MODEL = re.compile(r"[a-z][a-z0-9.]*-[a-z0-9.-]+")
+# The name of a whole model, as `family-number` or `vendor/family-number`, and the prefix of names of fine-tuned models.
+_WHOLE_MODEL = re.compile(r"([a-z][a-z0-9._-]*/)*[a-z][a-z0-9.]*-[a-z0-9.-]+")
 _FINE_TUNED = "ft"
 
 

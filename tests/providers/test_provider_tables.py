@@ -74,6 +74,15 @@ def test_the_nearest_provider_is_named_whatever_the_case(name: str) -> None:
     assert ("[tool.batchpipe.providers.opnai]" in str(caught.value.problems[0].hint)) == (name == "opnai")
 
 
+def test_a_provider_that_is_not_there_is_named_before_a_gateways_name_of_a_model() -> None:
+    known = KnownProviders()
+    assert known.split("router:openai/gpt-6-luna") == ("router", "openai/gpt-6-luna")
+    for model in ("openai/gpt-6-luna", "openai/gpt-6-luna:batch", "us.anthropic.claude-haiku-4-5-v1:0"):
+        assert known.split(model) == ("anthropic", model)
+    with pytest.raises(PipelineError, match="there is no provider `router`"):
+        known.of("router")
+
+
 @pytest.mark.parametrize("model", ["openai: gpt-6-luna", " gpt-6-luna", "gpt-6-luna ", "openai :x", ":x", "x:", " "])
 def test_a_space_around_a_part_names_no_model(tmp_path: Path, model: str) -> None:
     path = tmp_path / "p.toml"

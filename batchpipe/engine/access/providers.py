@@ -7,6 +7,7 @@ through any provider of the settings that has its protocol and its address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
@@ -27,21 +28,34 @@ class PipelineProviders:
     known: KnownProviders
     make: Callable[[str], Provider]
     url: Callable[[str], str]
-    _of_batches: dict[tuple[str, str, str, str], Provider] = field(default_factory=dict, init=False)
+    _of_batches: dict[tuple[str, str, str, str], tuple[str, Provider]] = field(default_factory=dict, init=False)
 
     def named(self, name: str) -> Provider:
         """Return the provider `name`. Raises CredentialsError without its key."""
         return self.make(name)
 
     def known_of(self, batch: OpenBatch) -> KnownProvider:
-        """Return what is known of the provider that a batch was sent to, by the name that it had then."""
-        return self.known.recorded(batch.provider, batch.protocol, batch.endpoint)
+        """Return what is known of the provider that a batch was sent to: its prices, limits and names of models.
+
+        That is the provider of its name where that has its protocol and address still. A provider that was given
+        another name since is the one through which the batch is asked about.
+        """
+        name = batch.provider
+        own = self.known.by_name.get(name)
+        if own is None or not self._is_there(own, batch):
+            with suppress(NoProviderError, CredentialsError):
+                name, _ = self._asked_through(batch)
+        return self.known.recorded(name, batch.protocol, batch.endpoint)
 
     def of(self, batch: OpenBatch) -> Provider:
         """Return the provider through which a batch is asked about. If several have its protocol and address, prefer
         the one whose key sent the batch, then the one with its name.
         Raises NoProviderError where there is none, CredentialsError where no key of theirs is set.
         """
+        return self._asked_through(batch)[1]
+
+    def _asked_through(self, batch: OpenBatch) -> tuple[str, Provider]:
+        """Return the provider through which a batch is asked about, after its name. Raises what `of` raises."""
         asked = (batch.protocol, batch.base_url, batch.key_hash, batch.provider)
         if asked not in self._of_batches:
             self._of_batches[asked] = self._found(batch)
@@ -78,21 +92,21 @@ class PipelineProviders:
         found = self.unaskable(open_batches(session, names))
         return list({each.hint: each for each in found.values()}.values())
 
-    def _found(self, batch: OpenBatch) -> Provider:
+    def _found(self, batch: OpenBatch) -> tuple[str, Provider]:
         names = [name for name, each in self.known.by_name.items() if self._is_there(each, batch)]
         names.sort(key=lambda name: name != batch.provider)
-        made: list[Provider] = []
+        made: list[tuple[str, Provider]] = []
         missing: CredentialsError | None = None
         for name in names:
             try:
-                made.append(self.make(name))
+                made.append((name, self.make(name)))
             except CredentialsError as error:
                 missing = missing or error
                 continue
             except UsageError as error:  # a variable of its headers is not set
                 missing = missing or CredentialsError(error.what, where=error.where, hint=error.hint)
                 continue
-            if made[-1].key_hash == batch.key_hash:
+            if made[-1][1].key_hash == batch.key_hash:
                 return made[-1]
         if made:
             return made[0]
