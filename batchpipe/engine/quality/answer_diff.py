@@ -314,10 +314,7 @@ def _cost(session: Session, pipelines: Sql, before: DiffSide, after: DiffSide, r
     for side, table in ((before, Sql("work.side_before")), (after, Sql("work.side_after"))):
         model = Sql("true")
         if side.model is not None:
-            model = sql(
-                "{model} IN (q.model, r.model) AND coalesce(q.provider, 'anthropic') = {provider}",
-                model=quote_literal(side.model.model),
-                provider=quote_literal(side.model.provider),
-            )
+            name, provider = quote_literal(side.model.model), quote_literal(side.model.provider)
+            model = query("asked_of_model", model=name, provider=provider)
         sums.append(session.one(query("side_cost", side=table, pipelines=pipelines, of_model=model)))
     return DiffCost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])

@@ -120,3 +120,6 @@ JOIN work.pairs p ON p.key_id = s.key_id AND NOT p.same_answer
 JOIN ledger.requests q ON q.key_id = s.key_id AND q.started = s.started AND q.leads AND q.pipeline IN ({pipelines})
 JOIN ledger.results r ON r.custom_id = q.custom_id AND r.chunk_id = q.chunk_id AND NOT r.judged_again
 WHERE {of_model}
+
+-- name: asked_of_model
+{model} IN (q.model, r.model) AND coalesce(q.provider, 'anthropic') = {provider}
