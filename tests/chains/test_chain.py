@@ -97,8 +97,17 @@ def test_a_pipeline_waits_for_what_is_in_flight_limited_or_paused(chained: Chain
     assert [each.get("waits_for") for each in found.values()] == [None, ["classify"], ["extract"]]
     waiting = chained("run", "extract", "--json")
     assert (waiting.code, waiting.value["waits_for"], waiting.value["gate"]) == (5, ["classify"], None)
-    assert chained("run", "extract", "--pending-ok").code == 0
-    chained.run("classify")
+    alone = chained("run", "extract", "--pending-ok")
+    assert alone.code == 0
+    assert "To collect them: batchpipe run classify" in alone.out
+    assert "or both: batchpipe run extract --with-upstream" in alone.out
+    # What is paused is collected by nobody.
+    chained("cancel", "classify")
+    paused = chained("run", "extract")
+    assert paused.code == 6
+    assert "in flight, and it is paused by `batchpipe cancel`" in paused.out
+    assert "To go on: batchpipe run classify --resume" in paused.out
+    assert chained("run", "classify", "--resume").code == 0
 
     write_tickets(
         chained.root,

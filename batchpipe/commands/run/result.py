@@ -37,7 +37,9 @@ CODES = {"done": DONE, "failed_rows": FAILED_ROWS, "pending": PENDING, "gate": G
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedPipeline:
-    """A pipeline's part of a run that is over. `batches` were still open at its end."""
+    """A pipeline's part of a run that is over. `batches` were still open at its end. `gate_hint` says what brings on
+    what it stopped at or waits for.
+    """
 
     result: RunResult
     table: str
@@ -211,8 +213,9 @@ def _next_steps(ended: FinishedPipeline, call: Call) -> list[str]:
     if call.interrupted() or result.error is not None:
         return []
     steps = []
-    if result.status == "pending":
-        steps.append(f"to go on: {call.command}")
+    if result.status == "pending":  # what it waits for is brought on by this command only if the command names it
+        hint = ended.gate_hint if result.waits_for else None
+        steps.append(safe(typed_again(hint)) if hint else f"to go on: {call.command}")
     if result.rows.get("failed"):
         shown = key_argument(result.failures[0].key) if result.failures else "KEY"
         steps.append(f"failed rows: {call.suggest(f'show {name} {shown}')}")

@@ -159,7 +159,7 @@ class PipelineRun:
         """
         found = wait_for_upstream(self.context, self.file, self.announce) if self.prepared is None else None
         if found is not None:
-            self.waits_for, self.finished = found.pipelines, True
+            self.waits_for, self.gate_hint, self.finished = found.pipelines, None if self.after else found.hint, True
             self.open = save_while_waiting(self.context, self.file, self.context.providers_of(self.file), self.announce)
             if found.gate is not None:
                 raise found.gate

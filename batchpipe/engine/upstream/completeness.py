@@ -24,6 +24,7 @@ from batchpipe.store.queries import query
 from batchpipe.template.compile import PROMPTS
 
 SHOWN_KEYS = 3
+PAUSED = "it is paused by `batchpipe cancel`"
 Wait = Literal["none", "in_flight", "due", "review"]
 
 
@@ -83,12 +84,14 @@ def completeness(session: Session, upstream: Upstream, chain: Chain, *, reviewed
     if batches:
         requests = sum(each.requests for each in batches)
         what = f"{requests:,} request{'s are' if requests > 1 else ' is'} in flight"
+        if is_paused(session, name):  # nobody collects them until it goes on
+            return _waits(name, "due", f"{what}, and {PAUSED}", f"To go on: batchpipe run {name} --resume")
         return _waits(name, "in_flight", what, f"To collect them: batchpipe run {name}")
     above = _above(session, upstream.file, chain)
     if above is not None and above.wait == "in_flight":
         return above
     if is_paused(session, name):
-        return _waits(name, "due", "it is paused by `batchpipe cancel`", f"To go on: batchpipe run {name} --resume")
+        return _waits(name, "due", PAUSED, f"To go on: batchpipe run {name} --resume")
     if kind is None:
         return _waits(name, "due", "it was never run", going_on)
     again = session.one(query("undone_since", pipelines=quote_list(names)), {"seq": seq})[0]

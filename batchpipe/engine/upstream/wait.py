@@ -17,9 +17,12 @@ from batchpipe.pipeline.model import PipelineFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamWait:
-    """The pipelines that are waited for. `gate` is set where one of them does not become complete by itself."""
+    """The pipelines that are waited for, and the commands that bring them on. `gate` is set where one of them does not
+    become complete by itself.
+    """
 
     pipelines: Sequence[str]
+    hint: str
     gate: GateError | None
 
 
@@ -39,13 +42,14 @@ def wait_for_upstream(context: Context, file: PipelineFile, tell: Tell) -> Upstr
     if not waits:
         return None
     names = [each.pipeline for each in waits]
+    both = f"; or both: batchpipe run {file.pipeline.name} --with-upstream"
     for each in waits:
         if each.wait != "in_flight":
-            both = f"; or both: batchpipe run {file.pipeline.name} --with-upstream" if each.wait == "due" else ""
-            hint = each.hint + both
-            return UpstreamWait(pipelines=names, gate=GateError(each.text, where=file.pipeline.name, hint=hint))
+            hint = each.hint + (both if each.wait == "due" else "")
+            gate = GateError(each.text, where=file.pipeline.name, hint=hint)
+            return UpstreamWait(pipelines=names, hint=hint, gate=gate)
     tell(Event(kind="notice", detail="; ".join(each.text for each in waits)))
-    return UpstreamWait(pipelines=names, gate=None)
+    return UpstreamWait(pipelines=names, hint=waits[0].hint + both, gate=None)
 
 
 def unfinished(context: Context, file: PipelineFile, upstream: Sequence[Upstream]) -> list[Completeness]:
