@@ -56,6 +56,26 @@ def test_what_batches_do_not_bring_in_time_is_asked_in_realtime(project: Project
     assert project.sql("SELECT count(*) FROM ledger.results WHERE outcome = 'answered'") == [(56,)]
 
 
+def test_a_higher_rung_that_would_be_late_is_planned_in_realtime(project: Project) -> None:
+    """A batch needs a day: in 30 hours there is time for one, and not for a second after it."""
+    higher = '\n\n[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\n'
+    project.pipeline(BASIC + 'accept = "score > 0.5"' + higher)
+    project.rows(numbered(6))
+    whole, short = project.plan(by=soon(60)), project.plan(by=soon(30))
+    assert (whole.hurry, short.batches, short.asked) == (None, 1, 0)
+    assert short.hurry is not None
+    assert list(short.hurry.times) == ["claude-sonnet-4-6"]
+    costs = [{each.rung: each.cost_usd or 0 for each in plan.estimate.rungs} for plan in (whole, short)]
+    assert costs[1] == {1: costs[0][1], 2: 2 * costs[0][2]}
+    # A first rung in realtime does not make the higher rungs quick.
+    project.pipeline(BASIC + 'mode = "realtime"\naccept = "score > 0.5"' + higher)
+    preview = project.preview()
+    assert "then about 1 h, up to 1 d for 1 rung asked in batches" in work_text(preview.resolved, preview.plan)
+    preview = project.preview(by=soon(5))
+    assert preview.plan.hurry is not None
+    assert "minutes: each request is answered at once" in work_text(preview.resolved, preview.plan)
+
+
 def test_when_a_batch_is_late() -> None:
     quick = batch_time(600.0, 5)
     assert batch_time(600.0, 4) == batch_time(None, 0).__class__(seconds=86_400.0, batches=4)

@@ -99,16 +99,28 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
             f"{money(saved)}: realtime calls would cost {money(estimate.realtime_usd)}" if saved else "",
         ),
         ("hurry", hurry_text(plan)),
-        ("time", time_text(estimate, chunking) if batches else _realtime_text(resolved)),
+        ("time", time_text(estimate, chunking) if batches else _realtime_text(resolved, plan)),
     ]
 
 
-def _realtime_text(resolved: Resolved) -> str:
-    """Return how long realtime calls take. A rung's `background` gives each of them a window."""
+def _realtime_text(resolved: Resolved, plan: Plan) -> str:
+    """Return how long realtime calls take. A rung's `background` gives each of them a window; higher rungs may be asked
+    in batches.
+    """
     windows = {str(each.settings["background"]) for each in resolved.rungs if "background" in each.settings}
     if windows:
         return f"up to {max(windows)}: the window that `background` gives each request"
-    return "minutes: each request is answered at once"
+    hurried = plan.hurry.times if plan.hurry is not None else {}
+    modes = [
+        "realtime" if resolved.rungs[each.rung - 1].model in hurried else resolved.rungs[each.rung - 1].mode
+        for each in plan.estimate.rungs
+    ]
+    later = modes.count("batch")
+    if not later or modes[0] == "batch":  # the last few requests of a rung of batches
+        return "minutes: each request is answered at once"
+    times = plan.estimate.times
+    spans = f"about {duration(later * times.usual_seconds)}, up to {duration(later * times.high_seconds)}"
+    return f"minutes for these, answered at once; then {spans} for {count(later, 'rung')} asked in batches"
 
 
 def hurry_text(plan: Plan) -> str:

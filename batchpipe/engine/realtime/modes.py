@@ -61,21 +61,37 @@ class RungModes:
         return replace(self.planner.plan(snapshot, orders, options), hurry=hurry)
 
     def _late_rungs(self, plan: Plan) -> Mapping[int, BatchTime]:
-        """Return the rungs with due requests whose batches would not be back in time, with the time that they take.
+        """Return the rungs whose batches would not be back in time, with the time that they take.
 
+        Batches of what is due are sent now. Those of a higher rung that rows are expected to reach are sent when the
+        ones before them are back.
         Reads `work.to_send`, `ledger.batches`.
         """
         if self.by is None or not plan.requests:
             return {}
         planner, by = self.planner, self.by
-        due = planner.work.connection.execute(Sql("SELECT DISTINCT rung FROM work.to_send")).fetchall()
+        due = {
+            rung
+            for (rung,) in planner.work.connection.execute(Sql("SELECT DISTINCT rung FROM work.to_send")).fetchall()
+        }
+        rungs = sorted(due | {each.rung for each in plan.estimate.rungs})
         with planner.database.reading(planner.work) as session:
+            now = session.now
             times = {
                 rung: read_batch_time(session, self.resolved.rungs[rung - 1])
-                for (rung,) in due
+                for rung in rungs
                 if self.resolved.rungs[rung - 1].mode == "batch"
             }
-            return {rung: time for rung, time in times.items() if misses(time, session.now, by)}
+        late = {rung: time for rung, time in times.items() if rung in due and misses(time, now, by)}
+        sent = now + timedelta(
+            seconds=max((times[each].seconds for each in times.keys() & due - late.keys()), default=0)
+        )
+        for rung in sorted(times.keys() - due):
+            if misses(times[rung], sent, by):
+                late[rung] = times[rung]
+            else:
+                sent += timedelta(seconds=times[rung].seconds)
+        return late
 
 
 def asks_soon(resolved: Resolved, wakes: Iterable[datetime | None], now: datetime) -> bool:
