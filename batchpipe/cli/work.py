@@ -247,7 +247,7 @@ def recover(
         bool, typer.Option("--from-raw", help="Take in from raw files what the database does not know.")
     ] = False,
     leave: Annotated[
-        bool, typer.Option("--leave", help="Leave alone what another database of this folder has bought.")
+        bool, typer.Option("--leave", help="Leave alone what another database has bought; give up what cannot be read.")
     ] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Write the output table again where it was changed by hand.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Done:
 
     rebuilt: Rebuilt | None = None
     left: int | None = None
+    given_up: Sequence[str] | None = None
     adopted: OpenBatch | None = None
     abandoned: AbandonedChunks | None = None
     repaired: Repaired | None = None
@@ -71,9 +72,11 @@ def recover(
                 _print_undecided(call, recovery)
                 return 0
             with recovery.locked():
+                left, given_up = leave_others(recovery) if leave else (None, None)
                 done = Done(
                     rebuilt=rebuild(recovery) if from_raw else None,
-                    left=leave_others(recovery) if leave else None,
+                    left=left,
+                    given_up=given_up,
                     adopted=recovery.adopt(adopt) if adopt is not None else None,
                     abandoned=recovery.abandon() if abandon else None,
                     repaired=repair(recovery) if repairs else None,
@@ -157,6 +160,7 @@ def _done_json(name: str, done: Done, batch_id: str | None) -> dict[str, Any]:
         "pipeline": name,
         "rebuilt": None if done.rebuilt is None else asdict(done.rebuilt),
         "left": done.left,
+        "given_up": None if done.given_up is None else list(done.given_up),
         "repaired": None if done.repaired is None else asdict(done.repaired),
         "adopted": None
         if done.adopted is None
@@ -178,7 +182,14 @@ def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[s
         lines += _rebuilt_lines(name, done.rebuilt)
     if done.left is not None:
         chunks = f"{count(done.left, 'chunk')} of another database in the raw folder"
-        lines.append(f"{name}: {chunks} left alone: a run asks no more" if done.left else NOTHING_TO_LEAVE.format(name))
+        if done.left or not done.given_up:
+            lines.append(
+                f"{name}: {chunks} left alone: a run asks no more" if done.left else NOTHING_TO_LEAVE.format(name)
+            )
+    if done.given_up:
+        unread = count(len(done.given_up), "chunk")
+        lines.append(f"{name}: {unread} that cannot be read given up: {safe(', '.join(done.given_up))}")
+        lines.append("  Their rows are due where no other answer is known, and may be paid for a second time.")
     if done.adopted is not None:
         lines.append(f"{name}: the batch {safe(batch_id)} is taken for chunk {done.adopted.chunk_id}")
         lines.append(

@@ -6,9 +6,17 @@ import json
 import shutil
 
 import pytest
+from calls import ask
 from desks import HEAD, PANEL, THREE, TOP
 from media.drawn import png
 from projects import BASIC, Project, numbered
+
+from batchpipe.commands.call.options import PlanRequest, TryRequest
+from batchpipe.commands.plan.plan import plan
+from batchpipe.commands.recover import recover
+from batchpipe.commands.status.status import status
+from batchpipe.commands.try_rows import try_rows
+from batchpipe.common.errors import GateError
 
 REALTIME = 'mode = "realtime"\n'
 ITEMS = """
@@ -89,3 +97,70 @@ def test_batches_in_flight_at_three_providers_are_found_again(project: Project) 
     result = project.run()
     assert (result.submitted, result.rows["accepted"] + result.rows["failed"]) == (0, 5)
     assert project.requests_sent() == 15
+
+
+def broken(project: Project, ending: str) -> None:
+    """Lose the second half of the only file of the raw folder that ends so."""
+    (path,) = (project.root / ".batchpipe" / "raw").glob(f"*{ending}")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode"), [(".requests.parquet", ""), (".json", ""), (".jsonl.zst", REALTIME)], ids=str
+)
+def test_what_cannot_be_read_stops_a_run_before_it_is_bought_again(project: Project, ending: str, mode: str) -> None:
+    project.pipeline(BASIC + mode)
+    project.rows(numbered(4))
+    project.run()
+    bought = project.log()["calls"], project.requests_sent()
+    broken(project, ending)
+    (project.root / "batchpipe.duckdb").unlink()
+    if not mode:  # whether results can be read to their end is not looked at by a plan
+        assert "1 chunk of the raw folder cannot be read, and `run` stops" in ask(project, status, ["demo"]).out
+        planned = ask(project, plan, PlanRequest(pipelines=["demo"]), as_json=True).value
+        assert len(planned["to_take_in"]["damaged"]) == 1
+    for _ in range(2):
+        assert "1 chunk cannot be read in " in (project.run().gate or "")
+    with pytest.raises(GateError, match="may have been paid for") as stopped:
+        ask(project, try_rows, TryRequest(pipeline="demo"))
+    assert "batchpipe recover demo --leave" in str(stopped.value.hint)
+    assert (project.log()["calls"], project.requests_sent()) == bought
+
+    assert (
+        "1 chunk that cannot be read given up"
+        in ask(project, recover, "demo", None, abandon=False, from_raw=False, leave=True).out
+    )
+    assert project.run().submitted == 4
+
+
+def test_results_that_cannot_be_read_are_fetched_again(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.faults({"delay_seconds": 1.0})
+    project.run(no_wait=True)
+    database, backup = project.root / "batchpipe.duckdb", project.root / "backup"
+    shutil.copy(database, backup)
+    project.faults({})
+    project.run()
+    output = project.sql("SELECT * EXCLUDE (_completed_at) FROM demo ORDER BY id")
+    for stored in (None, backup):  # a lost database, and one that knows the batch as in flight
+        broken(project, ".jsonl.zst")
+        database.unlink()
+        if stored is not None:
+            shutil.copy(stored, database)
+        assert (project.run().submitted, project.requests_sent()) == (0, 4)
+        assert project.sql("SELECT * EXCLUDE (_completed_at) FROM demo ORDER BY id") == output
+        assert any("cannot be read: they are set aside" in each for each in project.said)
+        project.said.clear()
+
+
+def test_recover_does_not_say_that_it_took_in_what_it_could_not_read(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run()
+    broken(project, ".requests.parquet")
+    (project.root / "batchpipe.duckdb").unlink()
+    project.said.clear()
+    said = ask(project, recover, "demo", None, abandon=False, from_raw=False).talk + "\n".join(project.said)
+    assert "they are taken in" not in said
+    assert "1 chunk cannot be read" in said

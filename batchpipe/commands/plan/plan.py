@@ -119,7 +119,7 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value |= media_object(done.media)
     if done.held is not None:
         value["pilot"] = held_object(done.held, found.meanwhile)
-    if found.unknown.ours or found.unknown.asks:
+    if found.unknown.ours or found.unknown.asks or found.unknown.damaged:
         value["to_take_in"] = unknown_object(found.unknown)
     if found.unaskable:
         value["without_provider"] = [{"what": each.what, "fix": each.hint} for each in found.unaskable]

@@ -39,5 +39,9 @@ def unknown_lines(found: Mapping[str, Any], name: str, suggest: Callable[[str], 
         ]
     if found["damaged"]:
         chunks = count(len(found["damaged"]), "chunk")
-        lines.append(f"{chunks} of the raw folder cannot be read: {safe(', '.join(found['damaged']))}")
+        lines += [
+            f"{chunks} of the raw folder cannot be read, and `run` stops: {safe(', '.join(found['damaged']))}",
+            "  put their files back, or give them up, so that their rows may be paid for again: "
+            + suggest(f"recover {name} --leave"),
+        ]
     return lines

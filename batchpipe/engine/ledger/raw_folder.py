@@ -31,6 +31,8 @@ from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
 RESULTS, COMPRESSED, REQUESTS, CHUNK, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
+SET_ASIDE = ".damaged"
+PARQUET_MARK = b"PAR1"  # a Parquet file begins and ends with it
 JOURNAL = ".calls.log"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK, JOURNAL)
 BLOCK_BYTES = 1 << 20
@@ -163,6 +165,37 @@ class RawFolder:
                 return [each.name.removesuffix(CHUNK) for each in found if each.name.endswith(CHUNK)]
         except OSError:
             return []
+
+    def has_requests(self, chunk_id: str) -> bool:
+        """Return whether the file of a chunk's requests is there and has its beginning and its end."""
+        try:
+            with self.requests(chunk_id).open("rb") as file:
+                begins = file.read(len(PARQUET_MARK))
+                file.seek(-len(PARQUET_MARK), os.SEEK_END)
+                return begins == file.read() == PARQUET_MARK
+        except OSError:
+            return False
+
+    def has_broken_results(self, chunk_id: str) -> bool:
+        """Return whether the compressed results of a chunk cannot be read to their end."""
+        path = self.path / f"{chunk_id}{COMPRESSED}"
+        if self.results(chunk_id) != path:
+            return False
+        try:
+            with open_results(path) as file:
+                empty = not file.read(1)
+                while file.read(BLOCK_BYTES):
+                    pass
+        except OSError:
+            return True
+        return empty
+
+    def set_results_aside(self, chunk_id: str) -> None:
+        """Give the compressed results of a chunk a name under which nothing looks for them."""
+        path = self.path / f"{chunk_id}{COMPRESSED}"
+        with saving(path):
+            path.replace(path.with_name(path.name + SET_ASIDE))
+            flush_folder(self.path)
 
     def head(self, chunk_id: str) -> ChunkHead | None:
         """Return whose chunk it is, without reading its prompt; None for a file that cannot be read."""

@@ -33,9 +33,11 @@ class UnknownChunk:
 class UnknownChunks:
     """The chunks of one pipeline that the ledger does not know, in the order in which they were prepared.
 
-    `others` are of another database that is still there. `damaged` are the ids of chunks that cannot be read.
+    `others` are of another database that is still there. `damaged` are the ids of chunks that cannot be read and that
+    no person has given up.
     `holds`: the ledger has requests of the pipeline. `answer` is what a person once said about `others`. `elsewhere`
-    names other pipelines whose chunks are of this database, and unknown to it as well.
+    names other pipelines whose chunks are of this database, and unknown to it as well. `given_up` are the ids of chunks
+    that a person gave up because they could not be read.
     """
 
     ours: Sequence[UnknownChunk] = ()
@@ -44,6 +46,7 @@ class UnknownChunks:
     holds: bool = True
     answer: str | None = None
     elsewhere: frozenset[str] = frozenset()
+    given_up: frozenset[str] = frozenset()
 
     @property
     def asks(self) -> bool:
@@ -87,6 +90,7 @@ class RawLog:
         """Sort the unknown chunks by whose they are. Other pipelines' chunks are left to these."""
         families = {evaluated_pipeline(each) for each in names}
         holds, own, answer = session.one(query("holds_pipeline", families=quote_list(sorted(families))))
+        given_up = frozenset(chunk_id for (chunk_id,) in session.rows(query("unreadable_chunks_left")))
         ours: list[UnknownChunk] = []
         others: list[UnknownChunk] = []
         damaged: list[str] = []
@@ -100,9 +104,11 @@ class RawLog:
             if head is not None and not mine and holds and answer is None:
                 continue  # most chunks of another database are left alone: their prompts are not read
             saved = folder.saved_chunk(chunk_id)
-            if saved is None or not folder.requests(chunk_id).is_file():
-                damaged += [chunk_id] if mine else []
-            elif _is_emulated(saved) == self.emulated:
+            if saved is not None and _is_emulated(saved) != self.emulated:
+                continue
+            if saved is None or not folder.has_requests(chunk_id):
+                damaged += [chunk_id] if mine and chunk_id not in given_up else []
+            elif chunk_id not in given_up or not folder.has_broken_results(chunk_id):
                 (ours if mine else others).append(UnknownChunk(saved=saved, folder=folder))
         return UnknownChunks(
             ours=sorted(ours, key=_prepared),
@@ -111,6 +117,7 @@ class RawLog:
             holds=holds,
             answer=answer,
             elsewhere=frozenset(elsewhere),
+            given_up=given_up,
         )
 
     def _is_ours(self, head: ChunkHead, folder: RawFolder, own: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,7 +23,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.saved_chunk import SavedChunk
 from batchpipe.engine.output.output_table import ensure_output
-from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
+from batchpipe.engine.replay.take_in import RawReplay, fetched_again_text, take_in_vanished, taken_in_text, unreadable
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile
@@ -71,15 +71,17 @@ def rebuild(recovery: Recovery) -> Rebuilt:
     return found
 
 
-def leave_others(recovery: Recovery) -> int:
-    """Record that another database's chunks are to be left alone; return how many there are now.
+def leave_others(recovery: Recovery) -> tuple[int, Sequence[str]]:
+    """Record that another database's chunks are to be left alone, and that those which cannot be read are given up.
+
+    Return how many there are of another database, and the ids of those that cannot be read.
 
     Writes `ledger.events`.
     """
     replay = RawReplay(context=recovery.context, work=recovery.work, names=recovery.names)
     with recovery.context.database.reading(recovery.work) as session:
         unknown = replay.unknown(session)
-    return replay.leave(unknown)
+    return replay.leave(unknown), replay.give_up_unreadable(unknown)
 
 
 def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
@@ -88,7 +90,7 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
     `try` and `eval` do so before they send anything; `run` does the same in steps. The input is looked at only where
     there are results to record. Where a run holds the pipeline's lock, it has taken them in.
     Writes the ledger and the output table. Raises GateError where a person has to decide about another database's
-    chunks.
+    chunks, or about chunks that cannot be read.
     """
     with context.database.reading(work) as session:
         file = with_history(file, rename_links(session))
@@ -100,7 +102,7 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
     saved = [each for each in left if raw.results(each.chunk_id) is not None]
     answered = any(raw.results(each.chunk_id) is not None for each in calls)
     take_in_vanished(context, work, file, unknown)
-    if not (unknown.ours or unknown.asks or saved or answered):
+    if not (unknown.ours or unknown.asks or unknown.damaged or saved or answered):
         return
     try:
         with pipeline_lock(context.database.make_folder("locks"), file.pipeline.name, context.clock()):
@@ -109,8 +111,12 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
             make_recorder(context, work, file).record()
     except LockedError:
         return
+    for chunk_id in taken.fetched_again:
+        context.say(fetched_again_text(chunk_id))
     if taken.chunks:
         context.say(taken_in_text(taken))
+    if taken.damaged:
+        raise unreadable(file.pipeline.name, taken.damaged, raw)
 
 
 def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecorder:

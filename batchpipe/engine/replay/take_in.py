@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from batchpipe.common.errors import GateError, LockedError
+from batchpipe.common.hints import typed_again
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
@@ -34,14 +35,16 @@ NOT_IN_RAW = "Orders, approvals, pauses and reviews are not in the raw files: gi
 class TakenIn:
     """Says what was taken in: `chunks` of the ledger anew, with so many `requests`.
 
-    `others` counts chunks of other databases that were left alone; `damaged` are chunks that cannot be read. `new`: the
-    ledger knew nothing of the pipeline before.
+    `others` counts chunks of other databases that were left alone; `damaged` are chunks that cannot be read, and whose
+    requests may have been paid for. `fetched_again` are chunks whose saved results cannot be read, but are looked for
+    at the provider again. `new`: the ledger knew nothing of the pipeline before.
     """
 
     chunks: int = 0
     requests: int = 0
     others: int = 0
     damaged: list[str] = field(default_factory=list)
+    fetched_again: list[str] = field(default_factory=list)
     new: bool = False
 
 
@@ -86,8 +89,9 @@ class RawReplay:
         if of_others:
             self._answer("raw_taken", found)
         newest = {each.saved.chunk_id: self._newest_commit(each) for each in chunks}
-        taken.damaged += [chunk_id for chunk_id, commit in newest.items() if commit is None]
-        readable = [each for each in chunks if newest[each.saved.chunk_id] is not None]
+        unread = [chunk_id for chunk_id, commit in newest.items() if commit is None]
+        taken.damaged += [chunk_id for chunk_id in unread if chunk_id not in found.given_up]
+        readable = [each for each in chunks if newest[each.saved.chunk_id] is not None and _can_be_taken(each, taken)]
         if readable:
             self._raise_commit(max(commit for commit in newest.values() if commit is not None))
         for each in readable:
@@ -103,14 +107,32 @@ class RawReplay:
             self._answer("raw_left", found)
         return len(found.others)
 
+    def give_up_unreadable(self, found: UnknownChunks) -> list[str]:
+        """Record that chunks which cannot be read stop no run any more; return their ids.
+
+        Where a person has to say first what becomes of another database's chunks, nothing is given up.
+        Writes `ledger.events`.
+        """
+        newest = [each for each in found.ours if self._newest_commit(each) is None or _is_lost(each)]
+        lost = [*found.damaged, *(each.saved.chunk_id for each in newest)]
+        if found.asks or not lost:
+            return []
+        with self.context.database.writing(self.work, None) as session:
+            add_event(session, self.names[0], "unreadable_left", {"chunk_ids": lost})
+        return lost
+
     def late_notes(self, batches: Sequence[OpenBatch]) -> bool:
         """Record what the raw folder knows of open chunks and the ledger does not: a backup may be older than it.
 
-        Return whether anything was recorded.
+        Saved results that cannot be read are set aside: the provider is asked for them again. Return whether
+        anything was recorded.
         Writes `ledger.events`.
         """
         recorded = False
         for each in batches:
+            if each.batch_id is not None and self.raw_folder.has_broken_results(each.chunk_id):
+                self.context.say(fetched_again_text(each.chunk_id))
+                self.raw_folder.set_results_aside(each.chunk_id)
             if each.state == "in_flight" and self.raw_folder.results(each.chunk_id) is None:
                 continue
             saved = self.raw_folder.saved_chunk(each.chunk_id)
@@ -147,6 +169,8 @@ class RawReplay:
         chunk_id, own = chunk.saved.chunk_id, self.raw_folder
         if chunk.folder.path != own.path:
             own.copy_chunk(chunk_id, chunk.folder)
+        if chunk_id in taken.fetched_again:
+            own.set_results_aside(chunk_id)
         if self._restore(chunk.saved, own):
             taken.chunks += 1
             taken.requests += chunk.saved.requests
@@ -202,14 +226,20 @@ def take_in_where_free(context: Context, work: Work, names: Sequence[str]) -> No
     replay = RawReplay(context=context, work=work, names=names)
     with context.database.reading(work) as session:
         found = replay.unknown(session)
-    if not found.ours:
+    if not (found.ours or found.damaged):
         return
     try:
         with pipeline_lock(context.database.make_folder("locks"), names[0], context.clock()):
             taken = replay.take_in(found, asked=None)
     except LockedError:
         return
-    context.say(taken_in_text(taken))
+    for chunk_id in taken.fetched_again:
+        context.say(fetched_again_text(chunk_id))
+    if taken.chunks:
+        context.say(taken_in_text(taken))
+    if taken.damaged:
+        lost = unreadable(names[0], taken.damaged, replay.raw_folder)
+        context.say(f"{lost.what}. {typed_again(lost.hint or '')}")
 
 
 def take_in_vanished(context: Context, work: Work, file: PipelineFile, found: UnknownChunks) -> None:
@@ -241,6 +271,43 @@ def raw_log(context: Context) -> RawLog:
         folders=[RawFolder(path=each) for each in context.raw_folders()],
         emulated=context.settings.emulator,
     )
+
+
+def unreadable(name: str, chunk_ids: Sequence[str], folder: RawFolder) -> GateError:
+    """Return the error for chunks that cannot be read: their rows would be bought again."""
+    are = "chunks cannot" if len(chunk_ids) > 1 else "chunk cannot"
+    what = (
+        f"{len(chunk_ids):,} {are} be read in {folder.path}: {', '.join(chunk_ids)}. The database does not know their "
+        "requests, which may have been paid for"
+    )
+    hint = (
+        "Put the files of these chunks back from a backup, and run again. To give them up, so that their rows may be "
+        f"paid for a second time: batchpipe recover {name} --leave"
+    )
+    return GateError(what, where=name, hint=hint)
+
+
+def fetched_again_text(chunk_id: str) -> str:
+    """Return what becomes of a chunk whose saved results cannot be read."""
+    return (
+        f"the saved results of the chunk {chunk_id} cannot be read: they are set aside, and the provider is asked for "
+        "them again, at no cost"
+    )
+
+
+def _is_lost(chunk: UnknownChunk) -> bool:
+    """Return whether a chunk's results cannot be read here, and no batch of a provider has them."""
+    has_batch = any(note.data.get("batch_id") for note in chunk.saved.notes)
+    return not has_batch and chunk.folder.has_broken_results(chunk.saved.chunk_id)
+
+
+def _can_be_taken(chunk: UnknownChunk, taken: TakenIn) -> bool:
+    """Return whether a chunk can be recorded, and note in `taken` where its results cannot be read."""
+    chunk_id = chunk.saved.chunk_id
+    if not chunk.folder.has_broken_results(chunk_id):
+        return True
+    (taken.damaged if _is_lost(chunk) else taken.fetched_again).append(chunk_id)
+    return not _is_lost(chunk)
 
 
 def other_database(name: str, found: UnknownChunks) -> GateError:

@@ -31,7 +31,13 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
-from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
+from batchpipe.engine.replay.take_in import (
+    RawReplay,
+    fetched_again_text,
+    take_in_vanished,
+    taken_in_text,
+    unreadable,
+)
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.run_start import read_input
@@ -80,20 +86,22 @@ class FirstLook:
     def take_in(self) -> None:
         """Take in the chunks that the ledger does not know, and tell it.
 
-        Writes the ledger. Raises GateError where a person has to decide about another database's chunks.
+        Writes the ledger. Raises GateError where a person has to decide about another database's chunks, or about
+        chunks that cannot be read.
         """
         take_in_vanished(self.context, self.work, self.file, self._unknown)
         taken = self._replay.take_in(self._unknown)
         noted = bool(self.open) and self._replay.late_notes(self.open)
-        for chunk_id in taken.damaged:
-            what = f"the chunk {chunk_id} of the raw folder cannot be read: its rows are not known"
-            self.tell(Event(kind="warning", level="warning", detail=what))
+        for chunk_id in taken.fetched_again:
+            self.tell(Event(kind="warning", level="warning", detail=fetched_again_text(chunk_id)))
         self._taken = bool(taken.chunks)
         if self._taken:
             self.tell(Event(kind="taken_in", requests=taken.requests, detail=taken_in_text(taken)))
         if self._taken or noted:
             with self.context.database.reading(self.work) as session:
                 self.open = batches_of_families(session, self.names)
+        if taken.damaged:
+            raise unreadable(self.file.pipeline.name, taken.damaged, self._raw_folder)
 
     def save(self) -> None:
         """Download the raw results of the batches of the pipeline and its evaluations that have ended.

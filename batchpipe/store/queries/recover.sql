@@ -93,6 +93,10 @@ SELECT
     (SELECT max(value) FROM ledger.meta WHERE name = 'database'),
     (SELECT arg_max(kind, seq) FROM ledger.events WHERE kind IN ('raw_taken', 'raw_left') AND pipeline IN ({families}))
 
+-- name: unreadable_chunks_left
+-- Chunks of the raw folders that cannot be read, and that a person gave up.
+SELECT unnest(from_json(data -> 'chunk_ids', '["VARCHAR"]')) FROM ledger.events WHERE kind = 'unreadable_left'
+
 -- name: run_is_known
 SELECT EXISTS (SELECT 1 FROM ledger.events WHERE kind = 'run_started' AND run_id = $run_id::UUID)
 
