@@ -321,6 +321,8 @@ def test_what_cannot_be_read_is_said_and_the_rest_comes_back(project: Project) -
     found = command(project, from_raw=True, as_json=True).value["rebuilt"]
     assert found["damaged"] == [lost.name.removesuffix(".requests.parquet")]
     assert found["chunks"] == len(list(raw.glob("*.requests.parquet")))
+    assert "1 chunk cannot be read" in (project.run().gate or "")
+    assert command(project, from_raw=False, leave=True, as_json=True).value["given_up"] == found["damaged"]
     assert project.run().rows["accepted"] == 40
 
 
