@@ -38,13 +38,13 @@ class PipelineProviders:
         """Return what is known of the provider that a batch was sent to: its prices, limits and names of models.
 
         That is the provider of its name where that has its protocol and address still. A provider that was given
-        another name since is the one through which the batch is asked about.
+        another name since is the one through which the batch is asked about, or would be with a key.
         """
         name = batch.provider
         own = self.known.by_name.get(name)
         if own is None or not self._is_there(own, batch):
-            with suppress(NoProviderError, CredentialsError):
-                name, _ = self._asked_through(batch)
+            with suppress(NoProviderError):
+                name = self._name_asked(batch)
         return self.known.recorded(name, batch.protocol, batch.endpoint)
 
     def of(self, batch: OpenBatch) -> Provider:
@@ -53,6 +53,15 @@ class PipelineProviders:
         Raises NoProviderError where there is none, CredentialsError where no key of theirs is set.
         """
         return self._asked_through(batch)[1]
+
+    def _name_asked(self, batch: OpenBatch) -> str:
+        """Return the name of the provider through which a batch is asked about, also where its key is not set. Raises
+        NoProviderError where there is none.
+        """
+        try:
+            return self._asked_through(batch)[0]
+        except CredentialsError:
+            return self._names_of(batch)[0]
 
     def _asked_through(self, batch: OpenBatch) -> tuple[str, Provider]:
         """Return the provider through which a batch is asked about, after its name. Raises what `of` raises."""
@@ -93,8 +102,7 @@ class PipelineProviders:
         return list({each.hint: each for each in found.values()}.values())
 
     def _found(self, batch: OpenBatch) -> tuple[str, Provider]:
-        names = [name for name, each in self.known.by_name.items() if self._is_there(each, batch)]
-        names.sort(key=lambda name: name != batch.provider)
+        names = self._names_of(batch)
         made: list[tuple[str, Provider]] = []
         missing: CredentialsError | None = None
         for name in names:
@@ -111,6 +119,11 @@ class PipelineProviders:
         if made:
             return made[0]
         raise missing or no_provider(batch)
+
+    def _names_of(self, batch: OpenBatch) -> list[str]:
+        """Return the names of the providers that a batch may have been sent to; first the one of its name."""
+        names = [name for name, each in self.known.by_name.items() if self._is_there(each, batch)]
+        return sorted(names, key=lambda name: name != batch.provider)
 
     def _is_there(self, provider: KnownProvider, batch: OpenBatch) -> bool:
         """Return whether `provider` has the protocol and the address that `batch` was sent to."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NoReturn
 
-from batchpipe.common.errors import InternalError, LockedError
+from batchpipe.common.errors import CredentialsError, LockedError
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
@@ -258,10 +258,8 @@ class RawRecorder:
 
     def _collector(self, resolved: Resolved, run_id: str, came_at: datetime | None = None) -> Collector:
         """Return what records results as they came at `came_at` (naive UTC; None: now)."""
-        database, nobody = (
-            self.context.database,
-            PipelineProviders(known=self.context.providers, make=_nobody, url=_nobody),
-        )
+        database = self.context.database
+        nobody = replace(self.context.providers_of(self.resolved.file), make=_nobody)
         parts = RunParts(
             resolved=resolved,
             database=database if came_at is None else replace(database, clock=lambda: came_at),
@@ -314,6 +312,6 @@ def _state(batch: OpenBatch, saved: SavedChunk | None) -> BatchState:
 
 
 def _nobody(name: str) -> NoReturn:
-    """Raise InternalError: the ledger is rebuilt without asking a provider."""
+    """Raise CredentialsError: the ledger is rebuilt without a key and without asking a provider."""
     hint = "Please report this: results of the raw folder are recorded without asking a provider."
-    raise InternalError("a provider was asked for while the ledger was rebuilt", hint=hint)
+    raise CredentialsError(f"{name} was asked for while the ledger was rebuilt", hint=hint)
