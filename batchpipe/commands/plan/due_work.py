@@ -112,8 +112,7 @@ def _realtime_text(resolved: Resolved, plan: Plan) -> str:
         return f"up to {max(windows)}: the window that `background` gives each request"
     hurried = plan.hurry.times if plan.hurry is not None else {}
     modes = [
-        "realtime" if resolved.rungs[each.rung - 1].model in hurried else resolved.rungs[each.rung - 1].mode
-        for each in plan.estimate.rungs
+        "realtime" if each.model in hurried else resolved.rungs[each.rung - 1].mode for each in plan.estimate.rungs
     ]
     later = modes.count("batch")
     if not later or modes[0] == "batch":  # the last few requests of a rung of batches

@@ -56,7 +56,8 @@ class RungModes:
         hurried = tuple(replace(each, mode="realtime") if number in late else each for number, each in rungs)
         self.planner.resolved = replace(self.resolved, rungs=hurried)
         assert self.by is not None
-        times = {self.resolved.rungs[rung - 1].model: time for rung, time in late.items()}
+        names = {rung: self.resolved.providers.full_name(self.resolved.rungs[rung - 1]) for rung in late}
+        times = {names[rung]: time for rung, time in late.items()}
         hurry = Hurry(by=self.by, times=times, batch_usd=plan.estimate.cost_usd)
         return replace(self.planner.plan(snapshot, orders, options), hurry=hurry)
 
