@@ -121,10 +121,12 @@ class DueRequests:
         self._waits_for = self._room_changes(in_flight)
 
     def _take_late_refusals(self, in_flight: BatchesInFlight, now: datetime) -> None:
-        """Wait where the provider refused a batch afterwards because its queue was full.
+        """Wait where the provider refused a batch afterwards because its queue was full. What it refused was not sent.
 
         Raises ProviderError where that goes on for a day without a result.
         """
+        self.submitted -= in_flight.late.sent
+        self.batches -= len(in_flight.late.own)
         until, refused = in_flight.late.take()
         if in_flight.accepted != self._accepted:
             self._accepted, self._refused_late_since = in_flight.accepted, None

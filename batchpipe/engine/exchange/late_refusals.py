@@ -45,6 +45,16 @@ class LateRefusals:
     pause_until: datetime | None = None
     refused: list[tuple[OpenBatch, RefusedError]] = field(default_factory=list)
 
+    @property
+    def own(self) -> list[OpenBatch]:
+        """Return the batches of this run that were refused since `take` was called last: they count as not sent."""
+        return [batch for batch, _ in self.refused if batch.run_id == self.parts.run_id]
+
+    @property
+    def sent(self) -> int:
+        """Return how many requests of this run were refused since `take` was called last."""
+        return sum(each.requests for each in self.own)
+
     def record(self, batch: OpenBatch, state: BatchState, open_ids: Collection[str]) -> bool:
         """Record that `batch` was refused, where it was; return whether it was.
 

@@ -251,7 +251,7 @@ class PipelineRun:
         overtaken = self._due_requests.overtaken
         if self.plan is None or overtaken or (self._in_flight.compare_anew and self._due_requests.all_sent):
             self._in_flight.compare_anew = self._in_flight.due_again = False
-            left = left_of(self.options.limit, self._due_requests.submitted, self.planner)
+            left = left_of(self.options.limit, self._due_requests.submitted - self._in_flight.late.sent, self.planner)
             self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
         elif self._in_flight.due_again and (self._due_requests.all_sent or self._later_plan_waits):
             self._in_flight.due_again = False

@@ -125,6 +125,22 @@ def test_nothing_is_lost_and_nothing_paid_twice_whatever_goes_wrong(project: Pro
     assert sum(map(by_hand, lines)) == sum(Decimal(cost) for (cost,) in project.sql(COSTS))
 
 
+def test_what_a_full_queue_refused_late_was_not_sent_and_does_not_use_up_a_limit(project: Project) -> None:
+    project.pipeline(LADDER + "\n[chunking]\nmax_requests = 2\n")
+    project.rows(numbered(10))
+    full = {
+        "call": "create",
+        "fault": "fails_late",
+        "error_code": "token_limit_exceeded",
+        "message": "queue",
+        "times": 2,
+    }
+    project.faults({"calls": [full]})
+    result = project.run(limit=6)
+    assert (result.rows["accepted"], result.submitted) == (6, 6)
+    assert result.batches == project.sql("SELECT count(DISTINCT batch_id) FROM ledger.results")[0][0]
+
+
 COSTS = "SELECT cost_usd FROM ledger.results WHERE cost_usd IS NOT NULL"
 
 
