@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,7 @@ from batchpipe.engine.replay.rebuild import take_in_all
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.try_rows import RowTry, TryOptions
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers.known import with_provider
 from batchpipe.store.database import Work
 
 SHOWN_CHARACTERS = 4_000
@@ -113,9 +114,12 @@ def tried_text(tried: TriedRow, resolved: Resolved) -> str:
     for title, text in (("system", tried.system), ("turns", turns), ("user", tried.user)):
         if text:
             lines.append(f"  {title}\n{_block(text)}")
-    lines += [_member(name, each) for name, each in zip(member_names(tried.members), tried.members, strict=True)]
+    members = [replace(each, model=with_provider(each.provider, each.model)) for each in tried.members]
+    names = member_names(members)
+    lines += [_member(name, each) for name, each in zip(names, members, strict=True)]
     if tried.answer:
-        title = f"answer that stands, of {safe(tried.model)}" if tried.members else "answer"
+        stands = next((name for name, each in zip(names, members, strict=True) if each.winner), tried.model)
+        title = f"answer that stands, of {safe(stands)}" if tried.members else "answer"
         lines.append(f"  {title}\n{_block(tried.answer)}")
     used = ((tried.input_tokens, "in"), (tried.output_tokens, "out"))
     tokens = ", ".join(f"{'unknown' if number is None else count(number)} {name}" for number, name in used)

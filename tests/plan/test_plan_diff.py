@@ -64,6 +64,11 @@ class TestDiff:
             assert row["after"]["user"] == f"text number {number} Bitte auf Deutsch."
             assert f"-text number {number} Auf Deutsch." in row["diff"].splitlines()
 
+    def test_a_row_that_several_members_are_asked_is_shown_once(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(BASIC.replace("{{ body }}", "Say {{ body }}") + "samples = 3\n")
+        (changed,) = rows_of(typed("plan", "demo", "--diff", "--json").value["diff"]).values()
+        assert len({row["key"][0] for row in changed}) == len(changed) == 2
+
     def test_every_part_of_a_prompt(self, typed: CommandLine, project: Project) -> None:
         (project.root / "examples.csv").write_text("text\none\n", encoding="utf-8")
         prompts = project.root / "prompts"

@@ -69,8 +69,8 @@ def test_the_text_names_each_member_with_its_answer_and_cost(desk: Desk) -> None
 
     assert "demo 1 (rung 1, panel of 3)" in printed
     assert "  claude-haiku-4-5: valid; $" in printed
-    assert "  gpt-6-luna: valid, wins; " in printed
-    assert "answer that stands, of gpt-6-luna" in printed
+    assert "  openai:gpt-6-luna: valid, wins; " in printed
+    assert "answer that stands, of openai:gpt-6-luna" in printed
     assert "0.67: 2 of 3 valid answers agree, of 3 members; the quorum is 2" in printed
     assert attempt(desk, as_json=False).out.count("nothing: it was answered before") == 4
 

@@ -12,12 +12,13 @@ from batchpipe.engine.calls.try_request import TriedRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedMember:
-    """Holds the answer of one member of a rung that votes.
+    """Holds the answer of one member of a rung that votes, which was asked at `provider`.
 
     `part` tells the samples of one model apart: "1", "2". `valid` is whether its answer counts, `winner` whether it is
     the one that most agree with. Its other fields are as those of a row.
     """
 
+    provider: str
     model: str
     part: str
     valid: bool
@@ -72,6 +73,7 @@ def sum_known(values: Sequence[Any]) -> Any:
 def member_of(row: TriedRow, request: TriedRequest, *, winner: bool) -> TriedMember:
     """Return what a member answered, of the row that it answers alone."""
     return TriedMember(
+        provider=request.settings.provider,
         model=request.settings.model,
         part=request.part,
         valid=row.verdict == "valid",

@@ -46,13 +46,20 @@ LIMIT 1
 -- A few rows of each reason, first those that would be sent.
 -- work.sampled: One row is a due row whose request `plan` shows in full as an example of its reason.
 CREATE OR REPLACE TABLE work.sampled AS
+WITH chosen AS (
+    SELECT p.key_id, p.position, p.key, p.reason, p.custom_id, p.may_continue
+    FROM work.plan p
+    LEFT JOIN (SELECT DISTINCT key_id FROM work.due) d USING (key_id)
+    WHERE p.reason IN ({due_reasons})
+    QUALIFY row_number() OVER (PARTITION BY p.reason ORDER BY d.key_id IS NULL, work.draw_order(p.key_id)) <= $each
+)
 SELECT p.key_id, p.position, p.key, p.reason, p.custom_id, f.feedback_answer, f.feedback_error
-FROM work.plan p
-LEFT JOIN work.due d USING (key_id)
-LEFT JOIN work.rendered f ON f.key_id = p.key_id
-    AND f.continues = (p.reason IN ('retry', 'escalated') AND coalesce(p.may_continue, false))
-WHERE p.reason IN ({due_reasons})
-QUALIFY row_number() OVER (PARTITION BY p.reason ORDER BY d.key_id IS NULL, work.draw_order(p.key_id)) <= $each
+FROM chosen p
+-- The members of a panel are asked the same.
+LEFT JOIN (
+    SELECT DISTINCT ON (key_id, continues) key_id, continues, feedback_answer, feedback_error FROM work.rendered
+    WHERE key_id IN (SELECT key_id FROM chosen)
+) f ON f.key_id = p.key_id AND f.continues = (p.reason IN ('retry', 'escalated') AND coalesce(p.may_continue, false))
 
 -- name: sampled_requests
 -- The sampled rows, with the input that was sent with the request of their standing answer.
