@@ -40,3 +40,13 @@ def test_a_column_in_other_letters_is_named(
     project.pipeline(BASIC.replace('key = "id"', 'key = "ID"'))
     found = call("check", "demo")
     assert (found.code, "Did you mean 'id'?" in found.out) == (2, True), found.out
+
+
+def test_setup_is_told_that_output_tables_are_not_there_yet(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    project.pipeline(BASIC.replace('key = "id"', 'key = "id"\nsetup = ["CREATE TEMP TABLE t AS FROM other"]'))
+    assert "can be read in [input] query and [prompt.queries], not in setup" in call("check", "demo").out
+    project.pipeline(BASIC.replace('key = "id"', 'key = "id"\nsetup = ["SELECT 1 / \'x\'"]'))
+    assert "not in setup" not in call("check", "demo").out

@@ -358,7 +358,8 @@ def open_source(
     try:
         if not offline:
             offer_macros(connection, *file.pipeline.input.setup)
-            run_steps(connection, steps_of(file, file.pipeline.input.setup, "[input] setup", environment), file.root)
+            steps = steps_of(file, file.pipeline.input.setup, "[input] setup", environment)
+            run_steps(connection, steps, file.root, without_outputs=True)
         yield source
         if sessions is not None and source.is_as_new():
             source.release_databases()

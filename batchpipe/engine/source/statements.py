@@ -73,9 +73,12 @@ def steps_of(
     ]
 
 
-def run_steps(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step], root: Path) -> None:
+def run_steps(
+    connection: duckdb.DuckDBPyConnection, steps: Sequence[Step], root: Path, *, without_outputs: bool = False
+) -> None:
     """Run statements one after another; relative paths in them start at `root`.
 
+    `without_outputs` says that the output tables are not there yet.
     Raises PipelineError, in which `${NAME}` stands again, for one that fails.
     """
     for step in steps:
@@ -90,6 +93,8 @@ def run_steps(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step], root
             what, hint = f"the statement failed: {cause}", f"The statement is: {step.text}"
             if step.quoted:
                 hint += f"\nThe value of {', '.join(step.quoted)} has a single quote: write it twice in the variable."
+            if without_outputs and isinstance(error, duckdb.CatalogException):
+                hint += "\nOutput tables of pipelines can be read in [input] query and [prompt.queries], not in setup."
             raise PipelineError(what, where=step.place, hint=hint) from cause
 
 
