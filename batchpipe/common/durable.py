@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LONGEST_STEM = 100
+# No pattern that finds data files finds this ending: what a killed process leaves must not be read as input.
+UNFINISHED = ".part"
+LEFT_SECONDS = 86_400.0  # after so long without a change nobody writes to an unfinished file any more
 
 
 def flush_folder(folder: Path) -> None:
@@ -25,10 +30,13 @@ def flush_folder(folder: Path) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a place beside `path` to write to, which takes its name at the end of the block.
 
-    After an error, what stood at `path` stands there still. Raises OSError where the file cannot be put there.
+    After an error, what stood at `path` stands there still. What killed processes have left of the same file goes after
+    a day. Raises OSError where the file cannot be put there.
     """
     target = path.resolve()
-    beside = target.with_name(f".{target.stem[:LONGEST_STEM]}-{os.getpid()}{target.suffix}")
+    begun = f".{target.stem[:LONGEST_STEM]}{target.suffix}-"
+    beside = target.with_name(f"{begun}{os.getpid()}{UNFINISHED}")
+    _remove_left(target.parent, begun)
     try:
         yield beside
         beside.replace(target)
@@ -36,3 +44,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def _remove_left(folder: Path, begun: str) -> None:
+    """Remove unfinished files whose names begin so, and that nobody has written to for long."""
+    for each in folder.glob(f"{glob.escape(begun)}*{UNFINISHED}"):
+        with suppress(OSError):  # another process may remove it as well
+            if time.time() - each.stat().st_mtime > LEFT_SECONDS:
+                each.unlink()

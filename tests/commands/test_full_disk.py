@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,3 +93,23 @@ def test_a_file_is_put_in_place_whole(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         written("half", KeyboardInterrupt)
     assert [(each.name, each.read_text(encoding="utf-8")) for each in tmp_path.iterdir()] == [("page.html", "whole")]
+
+
+def test_what_a_killed_process_leaves_is_no_data_file_and_goes_after_a_day(tmp_path: Path) -> None:
+    path = tmp_path / "rows[1].csv"
+    path.write_text("id\n1\n", encoding="utf-8")
+    killed = (
+        "import os, sys\nfrom pathlib import Path\nfrom batchpipe.common.durable import written_whole\n"
+        "with written_whole(Path(sys.argv[1])) as beside:\n    beside.write_text('id')\n    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(path)]).returncode == -9
+    (left,) = set(tmp_path.iterdir()) - {path}
+    with duckdb.connect() as connection:  # an input of all CSV files reads no half of one
+        found = connection.execute("SELECT * FROM read_csv($1)", [str(tmp_path / "*.csv")]).fetchall()
+    assert found == [(1,)]
+
+    for seconds, names in ((0, {path, left}), (90_000, {path})):
+        os.utime(left, (left.stat().st_atime, left.stat().st_mtime - seconds))
+        with written_whole(path) as beside:
+            beside.write_text("id\n2\n", encoding="utf-8")
+        assert set(tmp_path.iterdir()) == names
