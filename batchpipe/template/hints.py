@@ -84,10 +84,14 @@ def with_filters(tree: nodes.Template) -> nodes.Template:
     """Replace each call of `fields.NAME.likely(N)` and `near(N)` by a filter.
 
     A template that gives `fields` or `near` a meaning of its own keeps it. Raises TemplateSyntaxError for a call whose
-    argument is not one number.
+    argument is not one number, and for `fields.NAME.likely` without brackets.
     """
     wanted = frozenset({"fields", "near"} - own_names(tree))
-    return replace_calls(tree, partial(_hint, wanted)) if wanted else tree
+    changed = replace_calls(tree, partial(_hint, wanted)) if wanted else tree
+    for each in changed.find_all(nodes.Getattr) if "fields" in wanted else ():
+        if each.attr == "likely" and _member_of_fields(each.node) is not None:
+            raise jinja2.TemplateSyntaxError(f"{WORDS[LIKELY]}; from 1 to {MOST}", each.lineno)
+    return changed
 
 
 def _hint(wanted: frozenset[str], call: nodes.Call) -> nodes.Node | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,6 +31,8 @@ _ROW_ERRORS = (
     AttributeError,
     RecursionError,
 )
+# How Jinja names an object of a row in its errors: by its class in Python.
+_INNER_NAME = re.compile(r"'(?:dict|batchpipe\.[\w.]+) object'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,8 @@ class Templates:
             hint = "A template is not allowed to do this; compute it in the input query."
         else:
             hint = "It does not work for the values of this row: guard it with `if`, or correct the input query."
-        reason = f"cannot be rendered: {error}" if str(error) else f"raises {type(error).__name__}"
+        said = _INNER_NAME.sub("an object", str(error))
+        reason = f"cannot be rendered: {said}" if said else f"raises {type(error).__name__}"
         return TemplateError(f"the template {reason}", where=self._places[name].at(line), hint=hint)
 
 

@@ -112,11 +112,15 @@ def test_an_evaluation_asks_the_model_too(project: LocalProject) -> None:
     ("prompt", "says"),
     [
         ("{{ fields.label.likely() }} {{ body }}", "likely() takes how many values"),
+        ("{{ fields.label.likely }} {{ body }}", "syntax error: likely() takes how many values"),
         ("{{ near(body) }}", "near() takes how many rows"),
         ("{{ near(0) }} {{ body }}", "from 1 to 100"),
         ("{{ fields.confidence.likely(3) }} {{ body }}", "are not listed"),
         ("{{ fields.lable.likely(3) }} {{ body }}", "there is no output field `lable`"),
-        ("{% for each in near(2) %}{{ each.txet }}{% endfor %}{{ body }}", "has no attribute 'txet'"),
+        (
+            "{% for each in near(2) %}{{ each.txet }}{% endfor %}{{ body }}",
+            ": an object has no attribute 'txet'",
+        ),
     ],
 )
 def test_check_names_what_is_wrong_with_a_call(tmp_path: Path, prompt: str, says: str) -> None:
