@@ -104,7 +104,8 @@ def test_a_ladder_climbs_from_a_gateway_to_the_built_in_provider(gated: Gated) -
 
 def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_has(gated: Gated) -> None:
     gated.tables({"aiprime": "GATE_KEY"})
-    gated.project.faults({"delay_seconds": 600})
+    odd = {"match": "number 4", "output": {"label": "bug", "score": 0.5}, "message": {"usage": None}}
+    gated.project.faults({"delay_seconds": 600, "requests": [odd]})
     text = BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5")
     gated.project.pipeline(text)
     assert gated.call("run", "demo", "--no-wait").code == 5
@@ -112,7 +113,7 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     gated.tables({})
     gated.project.pipeline(BASIC)
     gated.project.rows(numbered(6))
-    gated.project.faults({})
+    gated.project.faults({"requests": [odd]})
     left = gated.call("run", "demo")
     assert left.code == 3
     assert f'[tool.batchpipe.providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"' in left.talk
@@ -139,8 +140,11 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     assert gated.project.requests_sent() == 6
     assert gated.project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL") == [("accepted", 6)]
     # By the prices of its table, which has another name now.
-    paid = "sum(cost_usd) = sum(input_tokens * 0.5 + output_tokens * 2.5) / 1000000 * 0.4"
-    assert gated.project.sql(f"SELECT {paid}, count(*) FROM ledger.results WHERE provider = 'aiprime'") == [(True, 4)]
+    paid = "sum(cost_usd) * 1000000 = sum(input_tokens * 0.5 + output_tokens * 2.5) * 0.4"
+    known = "provider = 'aiprime' AND cost_usd IS NOT NULL"
+    assert gated.project.sql(f"SELECT {paid}, count(*) FROM ledger.results WHERE {known}") == [(True, 3)]
+    held = "SELECT (data ->> 'held_usd')::DECIMAL(20, 15) > 0 FROM ledger.events WHERE kind = 'cost_unknown'"
+    assert gated.project.sql(held) == [(True,)]
 
 
 def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Gated) -> None:

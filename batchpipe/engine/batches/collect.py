@@ -183,7 +183,7 @@ class Collector:
         fill_result_prices(self.parts, self.prices, provider, self.parts.database.clock().date())
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
-            book_unknown_costs(session, self.parts, self.prices, session.now.date())
+            book_unknown_costs(session, self.parts, self.prices, provider, session.now.date())
             self.parts.add_event(session, "call_ended", {"outcome": "answered"}, chunk_id=chunk_id)
 
     def read_lines(self, paths: Sequence[Path], batch: OpenBatch) -> None:
@@ -279,7 +279,8 @@ class Collector:
             known = session.rows(query("cost_of_commit"), {"seq": session.seq})
             costs = {chunk_id: None if unknown and not usd else usd for chunk_id, usd, unknown in known}
             if any(unknown for *_, unknown in known):
-                book_unknown_costs(session, self.parts, self.prices, priced_on(*ended[0]))
+                sent_to = self.parts.providers.known_of(ended[0][0])
+                book_unknown_costs(session, self.parts, self.prices, sent_to, priced_on(*ended[0]))
             for batch, state in ended:
                 if batch.state == "presumed":
                     self._add_event(session, batch, "chunk_adopted", submitted_batch_data(state))

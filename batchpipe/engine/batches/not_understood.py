@@ -15,7 +15,8 @@ from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.most import most_unmarked_usd
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.providers import DEFAULT_PROVIDER, RungSettings
+from batchpipe.providers import RungSettings
+from batchpipe.providers.known import KnownProvider
 from batchpipe.sql.connection import Connection
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -73,8 +74,10 @@ def note_odd_results(session: Session, parts: RunParts, odd: list[dict[str, Any]
         parts.add_event(session, "results_unknown", data, chunk_id=chunk_id)
 
 
-def book_unknown_costs(session: Session, parts: RunParts, prices: PriceBook, day: date) -> None:
-    """Book the most that the results of this commit whose cost is not known can have cost.
+def book_unknown_costs(
+    session: Session, parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date
+) -> None:
+    """Book the most that the results of this commit whose cost is not known can have cost at `provider`.
 
     `day` is the day on which their batches were made. Where the price of the model is not known either, nothing bounds
     the cost, and `held_usd` is NULL.
@@ -83,7 +86,7 @@ def book_unknown_costs(session: Session, parts: RunParts, prices: PriceBook, day
     by_chunk: dict[str, tuple[int, Decimal | None]] = {}
     for each in session.dictionaries(query("requests_of_unknown_cost"), {"seq": session.seq}):
         results, so_far = by_chunk.get(each["chunk_id"], (0, Decimal(0)))
-        most = _most_usd(each, parts, prices, day)
+        most = _most_usd(each, prices, parts.providers.known.labelled(provider.name), day)
         held = None if so_far is None or most is None else so_far + most
         by_chunk[each["chunk_id"]] = (results + each["requests"], held)
     for chunk_id, (results, held) in by_chunk.items():
@@ -91,13 +94,14 @@ def book_unknown_costs(session: Session, parts: RunParts, prices: PriceBook, day
         add_event(session, parts.resolved.name, "cost_unknown", data, run_id=parts.run_id, chunk_id=chunk_id)
 
 
-def _most_usd(requests: Mapping[str, Any], parts: RunParts, prices: PriceBook, day: date) -> Decimal | None:
+def _most_usd(
+    requests: Mapping[str, Any], prices: PriceBook, provider: KnownProvider | None, day: date
+) -> Decimal | None:
     """Return the most that requests with one model and settings can have cost; None where no price is known."""
     settings = json.loads(requests["settings"])
     model = settings.pop("model", requests["model"])
     settings.pop("provider", None)
     rung = RungSettings(model=model, max_tokens=requests["max_tokens"], settings=settings)
-    provider = parts.providers.known.labelled(requests["provider"] or DEFAULT_PROVIDER)
     price = prices.price_at(provider, rung, day, realtime=requests["realtime"]) if provider is not None else None
     if price is None:
         return None
