@@ -15,7 +15,12 @@ from batchpipe.store.database import Database, Work
 PACKAGE = Path(batchpipe.__file__).parent
 NUMBERS = re.compile(r"U?HUGEINT|md5_number", re.IGNORECASE)
 # The types that a column of a person's own may have.
-OF_PEOPLE = {"sql/types.py", "engine/source/snapshot.py", "commands/results/spreadsheet.py"}
+OF_PEOPLE = {
+    "sql/types.py",
+    "engine/source/snapshot.py",
+    "commands/results/results.py",
+    "commands/results/spreadsheet.py",
+}
 # The draw of a sample splits such numbers within its statement: none is stored or written as text.
 DRAWS = "store/queries/review.sql"
 
