@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.printing.text import count, safe, shortened, shown_key
-from batchpipe.engine.ledger.overview import FailureReason
+
+if TYPE_CHECKING:
+    from batchpipe.engine.ledger.overview import FailureReason
 
 MOST_CHARACTERS = 160  # of an error
 MOST_ARGUMENT = 200  # characters of a key that a person would still copy

@@ -43,7 +43,6 @@ from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunResult, end_event
 from batchpipe.engine.run.run_start import record_start, refuse_paused
-from batchpipe.engine.run.votes_ahead import whole_plan
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.wait import wait_for_upstream
 from batchpipe.engine.votes.cast import votes_went_up
@@ -273,11 +272,12 @@ class PipelineRun:
         plan = modes.plan(self.snapshot, self._orders, options, in_flight=bool(self._in_flight.open))
         if self._first_plan is None:
             self._first_plan = plan
-            gate = None
             if not self.options.approve:
                 gate = keys_gate(self.context.database, self.work, self.resolved, plan)
-            if gate is not None:
-                raise gate
+                if gate is not None:
+                    raise gate
+            from batchpipe.engine.run.votes_ahead import whole_plan
+
             if not self.confirm(self.resolved, whole_plan(self.planner, self.context, plan, self.options)):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan, database, orders = plan, self.context.database, self._orders

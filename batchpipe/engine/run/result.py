@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from batchpipe.common.errors import BatchpipeError
 from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.free_decisions import close_orders
 from batchpipe.engine.ledger.events import add_event, standing_reviews
-from batchpipe.engine.ledger.overview import FailureReason, failure_reasons
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
@@ -21,6 +20,9 @@ from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
+
+if TYPE_CHECKING:
+    from batchpipe.engine.ledger.overview import FailureReason
 
 NOTHING_SAID: Mapping[str, Any] = {}
 Status = Literal["done", "failed_rows", "pending", "gate", "error"]
@@ -111,7 +113,11 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
     with database.reading(work) as session:
         session.execute(query("run_standings", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows(query("standing_states")))
-        failures = failure_reasons(session, resolved.names, end.snapshot.relation) if standing.get("failed") else ()
+        failures: Sequence[FailureReason] = ()
+        if standing.get("failed"):
+            from batchpipe.engine.ledger.overview import failure_reasons
+
+            failures = failure_reasons(session, resolved.names, end.snapshot.relation)
         reviewed = standing_reviews(session, resolved.names)
         review = session.one(query("standing_review", reviewed=reviewed))[0]
         failed, decided = session.one(
