@@ -49,7 +49,7 @@ def test_tuning_chooses_among_ladders_with_the_local_rung(project: LocalProject)
     assert found["tuned"][0]["rung"] == 0
     assert found["expected"]["usd_per_1000"] < 0.05
     text = project.command("eval", "triage", "--yes", "--tune", "--target", "0.9").stdout
-    accept = f'[[models]]\nmodel = "local"\naccept = "{found["tuned"][0]["accept"]}"\ntarget = 0.9\n'
+    accept = f'[[models]]\nmodel = "local"\naccept = "{found["tuned"][0]["accept"]}"\naudit = 0.1\ntarget = 0.9\n'
     assert accept in text
     project.write(LADDER.replace('"_confidence >= 0.6"', f'"{found["tuned"][0]["accept"]}"\ntarget = 0.9') + GOLD)
     project.rows([*range(60), *range(2000, 2040)])
