@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -241,6 +242,17 @@ def test_a_table_in_a_schema_is_found(project: Project) -> None:
     assert len(found["rows"]) == 2
 
 
+def run_with(project: Project, values: Mapping[str, str], rows: int) -> None:
+    """Run a pipeline whose output table takes over columns of these `values`, given as SQL by their names."""
+    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    included = BASIC.replace("SELECT id,", f"SELECT {columns}, id,").replace(
+        "[output.fields.label]", f"[output]\ninclude = {list(values)}\n[output.fields.label]"
+    )
+    project.pipeline(included)
+    project.rows(numbered(rows))
+    project.run()
+
+
 def test_a_workbook_holds_no_value_that_a_cell_changes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     monkeypatch.setattr(spreadsheet, "_has_extension", lambda connection: False)
@@ -256,13 +268,7 @@ def test_a_workbook_holds_no_value_that_a_cell_changes(project: Project, monkeyp
         "day": "DATE '2026-11-29'",
         "code": "'=1+1'::BLOB",
     }
-    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    included = BASIC.replace("SELECT id,", f"SELECT {columns}, id,").replace(
-        "[output.fields.label]", f"[output]\ninclude = {list(values)}\n[output.fields.label]"
-    )
-    project.pipeline(included)
-    project.rows(numbered(2))
-    project.run()
+    run_with(project, values, rows=2)
     ask(project, results, "demo", "out.xlsx")
     header, row, *_ = openpyxl.load_workbook(project.root / "out.xlsx").active.iter_rows(values_only=True)
     cells = dict(zip(header, row, strict=True))
@@ -285,13 +291,7 @@ def test_a_parquet_file_has_every_digit_and_offset(project: Project) -> None:
         "clock": "'12:00:00+02'::TIMETZ",
         "sums": "[9007199254740993::HUGEINT]",
     }
-    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    included = BASIC.replace("SELECT id,", f"SELECT {columns}, id,").replace(
-        "[output.fields.label]", f"[output]\ninclude = {list(values)}\n[output.fields.label]"
-    )
-    project.pipeline(included)
-    project.rows(numbered(1))
-    project.run()
+    run_with(project, values, rows=1)
     ask(project, results, "demo", "out.parquet")
     with duckdb.connect() as connection:
         read = f"SELECT {', '.join(values)} FROM '{project.root}/out.parquet'"

@@ -23,7 +23,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.saved_chunk import SavedChunk
 from batchpipe.engine.output.output_table import ensure_output
-from batchpipe.engine.replay.take_in import RawReplay, fetched_again_text, take_in_vanished, taken_in_text, unreadable
+from batchpipe.engine.replay.take_in import RawReplay, say_taken_in, take_in_vanished, unreadable
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile
@@ -111,10 +111,7 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
             make_recorder(context, work, file).record()
     except LockedError:
         return
-    for chunk_id in taken.fetched_again:
-        context.say(fetched_again_text(chunk_id))
-    if taken.chunks:
-        context.say(taken_in_text(taken))
+    say_taken_in(context, taken)
     if taken.damaged:
         raise unreadable(file.pipeline.name, taken.damaged, raw)
 

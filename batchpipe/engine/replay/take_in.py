@@ -233,10 +233,7 @@ def take_in_where_free(context: Context, work: Work, names: Sequence[str]) -> No
             taken = replay.take_in(found, asked=None)
     except LockedError:
         return
-    for chunk_id in taken.fetched_again:
-        context.say(fetched_again_text(chunk_id))
-    if taken.chunks:
-        context.say(taken_in_text(taken))
+    say_taken_in(context, taken)
     if taken.damaged:
         lost = unreadable(names[0], taken.damaged, replay.raw_folder)
         context.say(f"{lost.what}. {typed_again(lost.hint or '')}")
@@ -287,6 +284,14 @@ def unreadable(name: str, chunk_ids: Sequence[str], folder: RawFolder) -> GateEr
     return GateError(what, where=name, hint=hint)
 
 
+def say_taken_in(context: Context, taken: TakenIn) -> None:
+    """Say which chunks were taken in, and whose results are fetched again."""
+    for chunk_id in taken.fetched_again:
+        context.say(fetched_again_text(chunk_id))
+    if taken.chunks:
+        context.say(taken_in_text(taken))
+
+
 def fetched_again_text(chunk_id: str) -> str:
     """Return what becomes of a chunk whose saved results cannot be read."""
     return (
@@ -297,8 +302,12 @@ def fetched_again_text(chunk_id: str) -> str:
 
 def _is_lost(chunk: UnknownChunk) -> bool:
     """Return whether a chunk's results cannot be read here, and no batch of a provider has them."""
-    has_batch = any(note.data.get("batch_id") for note in chunk.saved.notes)
-    return not has_batch and chunk.folder.has_broken_results(chunk.saved.chunk_id)
+    return not _has_batch(chunk) and chunk.folder.has_broken_results(chunk.saved.chunk_id)
+
+
+def _has_batch(chunk: UnknownChunk) -> bool:
+    """Return whether a provider made a batch of a chunk, so that its results can be fetched again."""
+    return any(note.data.get("batch_id") for note in chunk.saved.notes)
 
 
 def _can_be_taken(chunk: UnknownChunk, taken: TakenIn) -> bool:
@@ -306,8 +315,9 @@ def _can_be_taken(chunk: UnknownChunk, taken: TakenIn) -> bool:
     chunk_id = chunk.saved.chunk_id
     if not chunk.folder.has_broken_results(chunk_id):
         return True
-    (taken.damaged if _is_lost(chunk) else taken.fetched_again).append(chunk_id)
-    return not _is_lost(chunk)
+    has_batch = _has_batch(chunk)
+    (taken.fetched_again if has_batch else taken.damaged).append(chunk_id)
+    return has_batch
 
 
 def other_database(name: str, found: UnknownChunks) -> GateError:
