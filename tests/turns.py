@@ -15,10 +15,10 @@ from zlib import crc32
 
 LIST = Path(__file__).resolve().parent / "turns.txt"
 # On each day one in so many of the long tests has its turn.
-TURNS = 8
+TURNS = 12
 LONG_SECONDS = 0.75
 # On each day one in so many of the slow proofs is tried.
-PROOF_TURNS = 2
+PROOF_TURNS = 3
 
 
 def read_long_tests() -> dict[str, float]:
