@@ -6,6 +6,7 @@ from pathlib import Path
 
 from batchpipe.commands.call.call import Talk
 from batchpipe.commands.printing.text import count
+from batchpipe.common.given import home_path
 from batchpipe.project.settings import refuse_signs
 from batchpipe.scaffold import init as write_project
 from batchpipe.scaffold import next_steps
@@ -14,9 +15,9 @@ from batchpipe.scaffold import next_steps
 def init(talk: Talk, directory: str) -> int:
     """Write the project into `directory`.
 
-    Raises UsageError where one of its files exists already.
+    Raises UsageError where one of its files exists already, and for a folder that cannot be a project.
     """
-    target = Path(directory).expanduser().absolute()
+    target = home_path(directory, "the command line").absolute()
     refuse_signs(target)
     written = write_project(target)
     if talk.json:

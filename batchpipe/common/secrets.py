@@ -56,9 +56,9 @@ def _forms(value: str) -> set[str]:
             each.replace('"', '""'),
             json.dumps(each)[1:-1],
             json.dumps(each, ensure_ascii=False)[1:-1],
-            quote(each, safe=""),
-            quote(each),
-            quote_plus(each),
+            quote(each, safe="", errors="surrogateescape"),
+            quote(each, errors="surrogateescape"),
+            quote_plus(each, errors="surrogateescape"),
             repr(each)[1:-1],
         )
     }

@@ -14,6 +14,7 @@ from typing import Any
 from batchpipe.chain.chain import Chain, Upstream
 from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, PipelineError, ProviderError
+from batchpipe.common.given import as_utf_8
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.progress import Watch, unwatched
 from batchpipe.decide.waits import clock_offset
@@ -31,8 +32,9 @@ from batchpipe.engine.source.source import Source, open_source
 from batchpipe.engine.source.upstream import declared_columns, upstream_tables
 from batchpipe.media.roots import Roots
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project.dotenv_file import with_dotenv
 from batchpipe.project.project import is_project
-from batchpipe.project.settings import Settings, with_dotenv
+from batchpipe.project.settings import Settings
 from batchpipe.providers import Account, NoListError, NotSentError, Provider, UnavailableError
 from batchpipe.providers.known import KnownProviders
 from batchpipe.store.database import Database, Work
@@ -384,7 +386,7 @@ class Context:
     def person(self) -> str:
         """Return the name of the person who runs this call, as CI or the operating system gives it."""
         names = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME", "USERNAME")
-        return next((self.environment[name] for name in names if self.environment.get(name)), "unknown")
+        return as_utf_8(next((self.environment[name] for name in names if self.environment.get(name)), "unknown"))
 
     def git_commit(self) -> str | None:
         """Return the checked-out commit, with `+` where files differ from it; None outside a repository."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from batchpipe.commands.printing.text import count, money
 from batchpipe.common import modes
 from batchpipe.common.errors import GateError, InternalError, UsageError
+from batchpipe.common.given import home_path
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.output.labels import label_columns
@@ -124,7 +125,7 @@ def _project(given: Project | str | os.PathLike[str] | None) -> Project:
     """Return the project whose ledger keeps the answers. Raises UsageError where there is none."""
     if isinstance(given, Project):
         return given
-    place = Path(given or ".").expanduser()
+    place = home_path(given or ".", "batchpipe.label")
     root = find_root(place)
     if not root.is_dir() or not is_root(root):
         shown = "." if given is None else os.fspath(given)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.given import home_path
 from batchpipe.library.options import Money, row_options, run_call
 from batchpipe.library.pipeline import Pipeline
 from batchpipe.library.runs import in_thread
@@ -47,7 +48,7 @@ class Project:
         A folder that is a root already stays as it is. `batchpipe init` makes a project with a first pipeline.
         Raises UsageError where the folder cannot be written.
         """
-        place = Path(folder).expanduser()
+        place = home_path(folder, "batchpipe.Project")
         try:
             place.mkdir(parents=True, exist_ok=True)
             if not is_root(place):

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.given import home_path
 from batchpipe.common.hints import use_options
 from batchpipe.engine.context import Context
 from batchpipe.library.logger import LOGGER
@@ -72,7 +73,7 @@ def surroundings(folder: str | os.PathLike[str], settings: Mapping[str, Any], en
 
     Raises UsageError for a folder that does not exist, an unknown setting, and a bad value.
     """
-    place = Path(folder).expanduser()
+    place = home_path(folder, "batchpipe.Project")
     if not place.is_dir():
         hint = f"Name the project's folder; to make one: batchpipe.Project.create({str(folder)!r})"
         raise UsageError(f"there is no folder {place}", where="batchpipe.Project", hint=hint)

@@ -20,6 +20,7 @@ import duckdb
 
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.common.errors import BatchpipeError, DatabaseError, LockedError, PipelineError, UsageError
+from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
 from batchpipe.pages.guard import Door
 from batchpipe.pipeline.files import FOLDER, pipeline_files
@@ -227,7 +228,9 @@ class Site:
         if not pipeline_files(self.call.root / FOLDER):
             return [], {}
         files, problems = load_each(self.call.select([], all=True), self.call.root)
-        return files, {path.stem: PipelineError.from_problems(list(found)) for path, found in problems.items()}
+        return files, {
+            as_utf_8(path.stem): PipelineError.from_problems(list(found)) for path, found in problems.items()
+        }
 
 
 @contextmanager

@@ -170,6 +170,8 @@ def _text_of(name: Any, root: Path, problems: ProblemList, key: tuple[str, ...],
         problems.add(key, f"{name}: {error.strerror}", f"Paths start at the project root; write {what} there.")
     except UnicodeDecodeError:
         problems.add(key, f"{name} is not UTF-8 text", "Save it as UTF-8.")
+    except ValueError:  # a NUL in the name
+        problems.add(key, f"{name!r} is no name of a file", f"Paths start at the project root; write {what} there.")
     return None
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.given import is_utf_8
 from batchpipe.common.secrets import remember
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -19,7 +20,8 @@ def names_with_a_quote(text: str, environment: Mapping[str, str]) -> list[str]:
 
 
 def expand_variables(text: str, environment: Mapping[str, str], where: str) -> str:
-    """Return `text` with each `${NAME}` replaced. Raises UsageError at `where` for a variable that is not set."""
+    """Return `text` with each `${NAME}` replaced. Raises UsageError at `where` for a variable that is not
+    set, and for a value that is not UTF-8 text."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
@@ -30,6 +32,9 @@ def expand_variables(text: str, environment: Mapping[str, str], where: str) -> s
             hint = f"Set it: export {name}=..., then run the same command again."
             raise UsageError(f"the environment variable {name} is not set", where=where, hint=hint)
         remember(environment[name], found[0])
+        if not is_utf_8(environment[name]):
+            hint = f"Set it anew: export {name}=..., then run the same command again."
+            raise UsageError(f"the environment variable {name} is not UTF-8 text", where=where, hint=hint)
         return environment[name]
 
     return _VARIABLE.sub(value, text)

@@ -18,13 +18,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.given import home_path, is_utf_8
 from batchpipe.pipeline.model import Budget
 from batchpipe.pipeline.variables import expand_variables
+from batchpipe.project.dotenv_file import dotenv_variables
 from batchpipe.project.notify import Notify
 from batchpipe.project.provider_tables import (
     PROVIDERS,
@@ -35,7 +37,6 @@ from batchpipe.project.provider_tables import (
     refuse_unknown_keys,
     tables_of_variables,
 )
-from batchpipe.project.trust import Place, is_tracked
 
 PREFIX = "BATCHPIPE_"
 # Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first, the
@@ -122,14 +123,14 @@ class Settings(BaseSettings):
         Raises UsageError for a variable that is not set.
         """
         text = self.text(key, environment)
-        return None if text is None else root / Path(text).expanduser()
+        return None if text is None else root / home_path(text, f"the setting {key}")
 
     def database_path(self, root: Path, environment: Mapping[str, str]) -> Path:
         """Return the absolute path of the database file.
 
         Raises UsageError for a file called ledger.duckdb, and for a path that DuckDB cannot use.
         """
-        path = root / Path(self.text("database", environment) or "").expanduser()
+        path = root / home_path(self.text("database", environment) or "", "the setting database")
         if path.stem.lower() == "ledger":
             what = f"the database cannot be called {path.name}"
             hint = "Rename the file: DuckDB names the catalog after it, and ledger.requests would be ambiguous."
@@ -141,8 +142,13 @@ class Settings(BaseSettings):
 def refuse_signs(path: Path) -> None:
     """Raise UsageError where `path` has a sign that DuckDB does not take as a part of a name.
 
-    A `?` ends the name of a database, `*` and `?` stand for other files, and a backslash separates folders.
+    A `?` ends the name of a database, `*` and `?` stand for other files, and a backslash separates folders. Names are
+    UTF-8 text for DuckDB.
     """
+    if not is_utf_8(str(path)):
+        odd = next(each for each in (*reversed(path.parents), path) if not is_utf_8(each.name))
+        hint = "Rename it, or choose another name: DuckDB takes no other names."
+        raise UsageError("the name is not UTF-8 text", where=str(odd), hint=hint)
     sign = next((each for each in "?*\\" if each in str(path) and each != os.sep), None)
     if sign is not None:
         odd = next(each for each in (*reversed(path.parents), path) if sign in each.name)
@@ -217,30 +223,6 @@ def load_settings(
     return settings
 
 
-def credentials(environment: Mapping[str, str], root: Path, variable_names: Sequence[str]) -> dict[str, SecretStr]:
-    """Return the values of `variable_names` that the environment or the root's `.env` sets; "" counts as not set."""
-    dotenv = _dotenv(root)
-    found = {name: environment.get(name) or dotenv.get(name) for name in variable_names}
-    return {name: SecretStr(value) for name, value in found.items() if value}
-
-
-def with_dotenv(environment: Mapping[str, str], root: Path) -> Mapping[str, str]:
-    """Return `environment`, and what the root's `.env` sets beside it, where git does not track that file."""
-    found = {name: value for name, value in _dotenv(root).items() if value and not environment.get(name)}
-    return {**environment, **found} if found and not is_tracked(root, ".env") else environment
-
-
-def place_of(root: Path, environment: Mapping[str, str], name: str) -> Place | None:
-    """Return where the variable `name` is set: in the environment or a `.env` that git does not track, or in a `.env`
-    that git tracks; None where it is not set.
-    """
-    if environment.get(name):
-        return "environment"
-    if not _dotenv(root).get(name):
-        return None
-    return "repository" if is_tracked(root, ".env") else "environment"
-
-
 def _layers(
     root: Path, environment: Mapping[str, str], command_line: Mapping[str, Any], env: str | None, given_in: str
 ) -> list[Layer]:
@@ -248,7 +230,7 @@ def _layers(
     return [
         Layer(given_in, given),
         Layer("the environment variable", _prefixed(environment), PREFIX),
-        Layer(".env", _prefixed(_dotenv(root)), PREFIX),
+        Layer(".env", _prefixed(dotenv_variables(root)), PREFIX),
         *_file_layers(root, env),
     ]
 
@@ -286,15 +268,6 @@ def _prefixed(variables: Mapping[str, str]) -> dict[str, str]:
         for name, value in variables.items()
         if name.upper().startswith(PREFIX) and value and name[len(PREFIX) :].lower() not in NO_SETTINGS
     }
-
-
-def _dotenv(root: Path) -> dict[str, str]:
-    path = root / ".env"
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values  # only where there is such a file
-
-    return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
 
 
 def _file_layers(root: Path, env: str | None) -> list[Layer]:
@@ -339,6 +312,9 @@ def _toml(path: Path) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
+    except OSError as error:
+        hint = "Let this user read it: the settings in it are needed before anything else."
+        raise UsageError(f"the file cannot be read: {error.strerror}", where=path.name, hint=hint) from error
     except ValueError as error:
         hint = 'Write strings in quotes (key = "text"), tables in [brackets], and commas between the items of a list.'
         raise UsageError(f"not valid TOML: {error}", where=path.name, hint=hint) from error

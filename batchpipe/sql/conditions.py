@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.common.given import is_utf_8
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.messages import duckdb_message
 from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_literal, sql, trusted, type_sql
@@ -91,6 +92,8 @@ def parse_condition(
 
     Raises PipelineError at `where` for a text that is no single expression, or that uses an unknown name.
     """
+    if not is_utf_8(text):
+        raise PipelineError(f"{text!r} is not UTF-8 text", where=where, hint="Type the condition as UTF-8.")
     try:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:

@@ -32,7 +32,17 @@ BUSY_HELP_CPU_SECONDS = 0.5
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = (
-    *("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "media.*", "schema.*", "sql.*"),
+    *(
+        "common.errors",
+        "common.given",
+        "common.secrets",
+        "decide.*",
+        "evaluation.*",
+        "lint.*",
+        "media.*",
+        "schema.*",
+        "sql.*",
+    ),
     "template.*",
 )
 SPEC = (
@@ -67,15 +77,15 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
     "": (),
     "common.*": (),
-    "sql.*": ("common.errors", "common.secrets"),
+    "sql.*": ("common.errors", "common.given", "common.secrets"),
     "decide.*": ("sql.canonical",),
     "media.*": (),
     "evaluation.*": ("common.errors",),
     "local_model.*": ("common.errors", "evaluation.claims"),
     "charts.*": ("evaluation.*",),
     # the pipeline file, the settings, and which files are meant
-    "pipeline.*": ("common.errors", "common.secrets", "sql.types"),
-    "project.*": ("common.errors", "pipeline.files", "pipeline.model", "pipeline.variables"),
+    "pipeline.*": ("common.errors", "common.given", "common.secrets", "sql.types"),
+    "project.*": ("common.errors", "common.given", "pipeline.files", "pipeline.model", "pipeline.variables"),
     # schema and prompt
     "schema.reduce": (),
     "providers.values": (),
@@ -414,10 +424,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.source.snapshot",
     ),
-    "commands.docs.*": ("commands.call.*", "common.errors"),
+    "commands.docs.*": ("commands.call.*", "common.errors", "common.given"),
     "commands.emulator": (*SAID, "common.errors", "emulator"),
     "commands.graph": (*SHELL, *SAID, "charts.*"),
-    "commands.init": (*SAID, "common.errors", "project.settings", "scaffold"),
+    "commands.init": (*SAID, "common.errors", "common.given", "project.settings", "scaffold"),
     "commands.new": (*SAID, "common.errors", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
     "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),
@@ -464,6 +474,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.show.*",
         "commands.status.*",
         "common.errors",
+        "common.given",
         "common.modes",
         "engine.context",
         "engine.gold.*",
@@ -522,7 +533,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 # Which modules may import a library.
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
-    "dotenv": ("project.settings",),
+    "dotenv": ("project.dotenv_file",),
     "duckdb": (
         "sql.*",
         "chain.*",
@@ -564,7 +575,14 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
         "emulator.*",
     ),
     "pyarrow": ("engine.*", "store.arrow"),
-    "pydantic": ("pipeline.*", "engine.cost.pricing", "project.notify", "project.provider_tables", "project.settings"),
+    "pydantic": (
+        "pipeline.*",
+        "engine.cost.pricing",
+        "project.dotenv_file",
+        "project.notify",
+        "project.provider_tables",
+        "project.settings",
+    ),
     "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library", "local_model.library"),

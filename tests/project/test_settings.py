@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from batchpipe.common.errors import UsageError
-from batchpipe.project.settings import Settings, credentials, load_settings
+from batchpipe.project.dotenv_file import credentials
+from batchpipe.project.settings import Settings, load_settings
 
 TOOL = "[tool.batchpipe]\n"
 

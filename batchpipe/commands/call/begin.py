@@ -13,6 +13,7 @@ from typing import Any
 from batchpipe.commands.call.call import Call, Talk
 from batchpipe.commands.call.options import Globals
 from batchpipe.common.errors import UsageError
+from batchpipe.common.given import home_path
 from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.project.project import find_root
 from batchpipe.project.settings import Settings, load_settings
@@ -89,7 +90,7 @@ def _audience(json: bool, environment: Mapping[str, str]) -> dict[str, Any]:
 def _settings(given: Globals, root: Path, start: Path, environment: Mapping[str, str]) -> Settings:
     paths = {"database": given.database, "emulator_answers": given.answers, "emulator_faults": given.faults}
     command_line: dict[str, Any] = {
-        name: str(start / Path(value).expanduser()) for name, value in paths.items() if value is not None
+        name: str(start / home_path(value, COMMAND_LINE)) for name, value in paths.items() if value is not None
     }
     if given.emulator:
         command_line["emulator"] = True
@@ -101,7 +102,7 @@ def _settings(given: Globals, root: Path, start: Path, environment: Mapping[str,
 def _root(directory: str | None, pipelines: Sequence[str], start: Path) -> Path:
     """Return the project's root: `-C DIR`, else that of the named pipeline files, else that of the working folder."""
     if directory is not None:
-        root = start / Path(directory).expanduser()
+        root = start / home_path(directory, "-C")
         if not root.is_dir():
             hint = "Name the project's folder; to make one: batchpipe init DIR"
             raise UsageError(f"there is no folder {directory}", where="-C", hint=hint)

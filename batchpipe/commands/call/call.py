@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from batchpipe.commands.call.failure import failure_event, failure_text
 from batchpipe.commands.printing.text import json_text, wrapped
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
+from batchpipe.common.given import home_path
 from batchpipe.common.logs import Event, json_line
 from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.common.secrets import redacted
@@ -174,7 +175,7 @@ class Call(Talk):
 
     def path(self, given: str) -> Path:
         """Return an absolute path from one that a person gave: it begins in the folder of the call."""
-        return self.start / Path(given).expanduser()
+        return self.start / home_path(given, "the command line")
 
     def suggest(self, words: str) -> str:
         """Return a command to type, with the global options of this call: `batchpipe run x --emulator`."""

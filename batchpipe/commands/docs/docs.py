@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from batchpipe.commands.call.call import Talk
 from batchpipe.commands.docs.html import write_site
 from batchpipe.commands.docs.pages import DocsPage, find_page, pages_by_kind, read_pages
+from batchpipe.common.given import home_path
 
 WIDEST = 100
 
@@ -17,7 +16,7 @@ def docs(talk: Talk, topic: str | None, html: str | None) -> int:
     Raises UsageError for a page that does not exist, and for a folder that holds other files.
     """
     if html is not None:
-        written = write_site(Path(html).expanduser().resolve())
+        written = write_site(home_path(html, "--html").resolve())
         talk.out({"files": [str(each) for each in written]} if talk.json else str(written[0]))
         talk.say(f"{len(written)} files are written; open {written[0]} in a browser")
         return 0

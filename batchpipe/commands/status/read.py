@@ -16,6 +16,7 @@ from batchpipe.commands.status.local_rung import LocalModelStatus, read_local_mo
 from batchpipe.commands.status.states import Named, awaited_room, rows_by_state
 from batchpipe.commands.status.upstream import Awaited, read_awaited
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
+from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize
@@ -129,7 +130,8 @@ def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
         else:
             first = problems[path][0]
             call.warn(f"warning: {first.where}: {first.what}")
-            name, names = path.stem, (path.stem,)
+            name = as_utf_8(path.stem)
+            names = (name,)
         named.setdefault(name, Named(name=name, names=names, file=by_path.get(path)))
     return list(named.values()), selection.single
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import CredentialsError, UsageError
+from batchpipe.common.given import home_path
 from batchpipe.engine.cost.ladder import PriceBook, PriceSource
 from batchpipe.engine.cost.pricing import PriceFile, flat_prices, read_prices
 from batchpipe.pipeline.variables import expand_variables
@@ -118,7 +119,7 @@ def _own_prices(
     if prices is None:
         return None
     if isinstance(prices, Path):
-        text = expand_variables(str(prices), environment, f"the setting providers.{name}.prices")
-        return read_prices(root / Path(text).expanduser())
+        where = f"the setting providers.{name}.prices"
+        return read_prices(root / home_path(expand_variables(str(prices), environment, where), where))
     given: dict[str, Any] = prices.model_dump(exclude_none=True)
     return flat_prices(given, source=f"the settings of {name}")

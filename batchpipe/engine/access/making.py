@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from batchpipe.common.errors import CredentialsError
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.pipeline.variables import expand_variables
+from batchpipe.project.dotenv_file import credentials, place_of
 from batchpipe.project.provider_tables import VARIABLE, ProviderTable
-from batchpipe.project.settings import PREFIX, Settings, credentials, place_of
+from batchpipe.project.settings import PREFIX, Settings
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
 from batchpipe.providers import REGISTRY, Provider
 from batchpipe.providers.known import KnownProvider

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.given import as_utf_8
 from batchpipe.common.secrets import redacted
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import Sql, quote_list
@@ -122,7 +123,8 @@ def add_event(
 
 
 def _without_secrets(value: Any) -> Any:
-    """Return `value` with the values of `${NAME}` and of keys taken out of its sentences.
+    """Return `value` with the values of `${NAME}` and of keys taken out of its sentences, and as UTF-8 text, which JSON
+    needs.
 
     A text without a space is a name or an id, which other statements compare.
     """
@@ -130,7 +132,9 @@ def _without_secrets(value: Any) -> Any:
         return {name: _without_secrets(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_without_secrets(each) for each in value]
-    return redacted(value) if isinstance(value, str) and " " in value else value
+    if not isinstance(value, str):
+        return value
+    return as_utf_8(redacted(value) if " " in value else value)
 
 
 def _families(names: Sequence[str]) -> Sql:
