@@ -92,6 +92,9 @@ def fit_classifiers(matrix: Any, places: Any, weights: Any, *, seed: int) -> Lin
     middles = middles / np.maximum(np.sqrt((middles**2).sum(axis=0)), SMALLEST)
     if len(known) == 1:
         return Linear(known, np.zeros_like(middles), middles, np.zeros(1, dtype=np.float32))
+    if not matrix.shape[1]:  # no text says anything: a value is as likely as it is frequent
+        shares = np.asarray(member.sum(axis=0)).ravel()
+        return Linear(known, np.zeros_like(middles), middles, np.log(shares / shares.sum()).astype(np.float32))
     model = linear_classifier(C=LOSS_WEIGHT, tol=TOLERANCE, dual=True, random_state=seed)
     model.fit(matrix, places, sample_weight=weights)
     slopes, offsets = model.coef_.T, model.intercept_

@@ -108,6 +108,25 @@ def test_an_evaluation_asks_the_model_too(project: LocalProject) -> None:
     assert versions(project, "kind = 'chunk_prepared' AND pipeline LIKE '%:eval:%'") == {"local:v1"}
 
 
+def test_a_row_without_usable_numbers_goes_up_and_teaches_nothing(tmp_path: Path) -> None:
+    numbers = (
+        "CASE id % 10 WHEN 0 THEN NULL WHEN 1 THEN ['nan'::DOUBLE, 1] WHEN 2 THEN [1.0] WHEN 3 THEN [NULL, 1.0] "
+        "WHEN 4 THEN [] ELSE [1.0, id % 3] END::DOUBLE[] AS numbers"
+    )
+    reading = PIPELINE.replace("SELECT id, body FROM", f"SELECT id, body, {numbers} FROM").replace(PROMPT, ASKS)
+    project = LocalProject(tmp_path, reading.replace("audit = 0.1", 'audit = 0.1\ncolumns = ["body", "numbers"]'))
+    project.rows(range(240))
+    project.command("run", "triage", "--yes")
+    project.rows(range(240, 300))
+    assert (
+        "; 30 rows go up: numbers is not a list of 2 finite numbers there" in project.command("plan", "triage").stdout
+    )
+    assert project.json("run", "triage", "--yes")["rows"]["accepted"] == 60
+    [(answered, odd)] = project.query("SELECT count(*), count(*) FILTER (id % 10 < 5) FROM triage WHERE _rung = 0")
+    assert (answered > 10, odd) == (True, 0)
+    assert project.query("SELECT answers, trained_on FROM ledger.local_models") == [(120, 120)]
+
+
 @pytest.mark.parametrize(
     ("prompt", "says"),
     [

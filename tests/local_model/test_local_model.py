@@ -129,6 +129,16 @@ def test_an_embedding_column_teaches_what_the_text_does_not_say() -> None:
         model.answer(["x"])
 
 
+@pytest.mark.parametrize("text", ["", " \n "])
+def test_texts_that_say_nothing_teach_how_frequent_a_value_is(text: str) -> None:
+    answers = [{"label": "card"}] * 60 + [{"label": "money"}] * 140
+    model = train([text] * 200, answers, [1.0] * 200, {"label": FIELDS["label"]}, seed=0)
+    [found] = load_model(*save_model(model)).answer(["anything"])
+    assert (found.fields["label"], found.confidence < 0.8) == ("money", True)
+    assert model.likely(["anything"], "label", 2) == [["money", "card"]]
+    assert model.near(["anything"], 2) == [[]]
+
+
 def test_rows_with_other_values_are_left_out_and_too_few_rows_are_refused() -> None:
     texts = [text for text, _, _ in questions(FEWEST_ROWS, 1)]
     answers = [{"label": "card"}] * (FEWEST_ROWS - 1) + [{"label": "an old value"}]

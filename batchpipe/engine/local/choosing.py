@@ -9,7 +9,7 @@ from typing import Any
 
 from batchpipe.engine.answers.validation import AnswerRules, validate_answers, validate_documents
 from batchpipe.engine.local.plan_part import LocalPlan
-from batchpipe.engine.local.texts import embedding_sql, embeddings_of, text_sql
+from batchpipe.engine.local.texts import embedding_sql, embeddings_of, read_by_sql, text_sql
 from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
@@ -56,6 +56,7 @@ class LocalChoice:
     emulated: bool = False
     recorded: int = 0
     _chosen: bool = field(default=False, init=False)
+    _unread: int = field(default=0, init=False)
 
     @property
     def rung(self) -> ResolvedLocalRung:
@@ -80,7 +81,11 @@ class LocalChoice:
         self._chosen = version is not None and not holds
         if version is None or holds:
             return
-        find_sure_rows(work, self.resolved, version, asked=self._asked(), rows=self._rows)
+        asked, width = self._asked(), version.model.width
+        if width:
+            unread = query("local_unread", asked=asked, read=read_by_sql(Sql("embedding"), width))
+            (self._unread,) = connection.execute(unread).fetchone() or (0,)
+        find_sure_rows(work, self.resolved, version, asked=asked, rows=self._rows)
         connection.execute(query("local_due"))
 
     def plan(self, work: Work) -> LocalPlan:
@@ -90,7 +95,16 @@ class LocalChoice:
         found = work.connection.execute(
             Sql("SELECT count(*) FILTER (NOT audited), count(*) FILTER (audited) FROM work.local_sure")
         ).fetchone() or (0, 0)
-        return LocalPlan(model=self.version.name, answered=found[0], audited=found[1], says=self.says)
+        return LocalPlan(model=self.version.name, answered=found[0], audited=found[1], says=self.says + self._left_out)
+
+    @property
+    def _left_out(self) -> str:
+        """Return which rows the model could not be asked about, in words; "" for none."""
+        if not self._unread or self.version is None or self.rung.embedding is None:
+            return ""
+        rows = f"{self._unread:,} rows go up" if self._unread > 1 else "1 row goes up"
+        what = f"a list of {self.version.model.width:,} finite numbers"
+        return f"; {rows}: {self.rung.embedding.name} is not {what} there"
 
     def _asked(self) -> Sql:
         """Return SQL for the due rows that the model is asked about: key_id, text, embedding. It reads `work.due`."""
@@ -137,14 +151,18 @@ def find_sure_rows(work: Work, resolved: Resolved, version: LocalVersion, *, ask
 
 
 def _predict(work: Work, rung: ResolvedLocalRung, version: LocalVersion, asked: Sql) -> None:
-    """Ask the model about rows. Writes `work.local_predictions`."""
-    connection = work.connection
+    """Ask the model about rows. It says nothing of a row whose embedding it cannot read.
+
+    Writes `work.local_predictions`.
+    """
+    connection, width = work.connection, version.model.width
     connection.execute(query("no_local_predictions"))
     reader = connection.cursor()
-    reader.execute(asked)
+    read = read_by_sql(Sql("embedding"), width)
+    reader.execute(sql("SELECT * FROM ({asked}) WHERE {read}", asked=asked, read=read))
     while block := reader.fetchmany(BLOCK_ROWS):
         answers = version.model.answer(
-            [text for _, text, _ in block], embeddings_of([embedding for *_, embedding in block])
+            [text for _, text, _ in block], embeddings_of([embedding for *_, embedding in block], width)
         )
         table = arrow().table(
             {

@@ -56,7 +56,7 @@ class LocalHints:
         """
         known, own = {each.name for each in self.model.fields}, self.resolved.templates.hints
         uses = [each for each in dict.fromkeys((*own, *also)) if each.field is None or each.field in known]
-        texts, embeddings = [text for _, text, _ in rows], embeddings_of([each for *_, each in rows])
+        texts, embeddings = [text for _, text, _ in rows], embeddings_of([each for *_, each in rows], self.model.width)
         likely: dict[str, list[list[object]]] = {}
         for name in dict.fromkeys(each.field for each in uses if each.field is not None):
             most = max(each.count for each in uses if each.field == name)

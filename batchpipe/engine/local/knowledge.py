@@ -14,7 +14,15 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
 from batchpipe.engine.gold.sample import sample_parameter, sample_parts
 from batchpipe.engine.ledger.events import standing_reviews
-from batchpipe.engine.local.texts import embeddings_of, stored_embedding_sql, stored_text_sql, text_sql
+from batchpipe.engine.local.texts import (
+    embedding_sql,
+    embeddings_of,
+    read_by_sql,
+    stored_embedding_sql,
+    stored_text_sql,
+    text_sql,
+    usable_embedding_sql,
+)
 from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
@@ -63,9 +71,26 @@ def fill_lessons(
         connection.execute(query("local_compared", text=text_sql(rung.columns), snapshot=snapshot.relation))
     texts = query("local_gold_texts", text=text_sql(rung.columns), snapshot=snapshot.relation)
     connection.execute(query("local_left_out", gold=texts, same=SAME_TEXT))
-    connection.execute(query("local_lessons", values=_values(rung), known=_known(rung), same=SAME_TEXT))
+    width = _width(work, rung, snapshot)
+    read = {
+        "embedding": Sql("embedding") if width else Sql("NULL::VARCHAR"),
+        "readable": read_by_sql(Sql("embedding"), width),
+    }
+    connection.execute(query("local_lessons", values=_values(rung), known=_known(rung), same=SAME_TEXT, **read))
     found = connection.execute(Sql("SELECT count(*) FROM work.local_lessons")).fetchone()
     return (int(found[0]) if found else 0), gold
+
+
+def _width(work: Work, rung: ResolvedLocalRung, snapshot: Snapshot) -> int:
+    """Return how many numbers the model reads of a row beside its texts: those of the column's type, else as many as
+    most rows of the input have; 0 where none has a list of finite numbers.
+    """
+    if rung.width is not None:
+        return rung.width
+    usable = usable_embedding_sql(Sql("numbers"), Sql("width"))
+    parts = {"numbers": embedding_sql(rung.embedding), "snapshot": snapshot.relation, "usable": usable}
+    found = work.connection.execute(query("embedding_width", **parts)).fetchone()
+    return int(found[0]) if found is not None else 0
 
 
 def _fill_knowledge(session: Session, resolved: Resolved, rung: ResolvedLocalRung) -> None:
@@ -98,10 +123,11 @@ def read_lessons(work: Work, rung: ResolvedLocalRung) -> Lessons:
         )
     ).fetchall()
     parsed: dict[str, object] = {}
+    width = rows[0][2].count(",") + 1 if rows and rows[0][2] is not None else 0
     return Lessons(
         keys=[str(row[0]) for row in rows],
         texts=[row[1] for row in rows],
-        embeddings=embeddings_of([row[2] for row in rows]),
+        embeddings=embeddings_of([row[2] for row in rows], width),
         weights=[float(row[3]) for row in rows],
         answers=[
             {name: parsed.setdefault(text, json.loads(text)) for name, text in zip(names, row[4:], strict=True)}

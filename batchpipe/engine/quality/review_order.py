@@ -122,7 +122,7 @@ def _chances(resolved: Resolved, known: AnswersUnderReview) -> list[float | None
     answers = [
         dict(zip(resolved.local.fields, [json.loads(text) for text in each["fields"]], strict=True)) for each in chosen
     ]
-    embeddings = embeddings_of([each["embedding"] for each in chosen])
+    embeddings = embeddings_of([each["embedding"] for each in chosen], model.width)
     for place, chance in zip(
         places, model.chances([each["text"] for each in chosen], answers, embeddings), strict=True
     ):

@@ -43,6 +43,13 @@ class ResolvedLocalRung:
     shape: str
 
     @property
+    def width(self) -> int | None:
+        """Return how many numbers the embedding has by its type; 0 without one, None where the type does not say."""
+        if self.embedding is None:
+            return 0
+        return int(self.embedding.type[self.embedding.type.index("[") + 1 : -1] or 0) or None
+
+    @property
     def inputs(self) -> set[str]:
         """Return the input columns that it reads. They are part of the input hash."""
         conditions = (self.accept, *((self.when,) if self.when is not None else ()))
@@ -189,7 +196,7 @@ def _fields(
         if values is None:
             hint = "Give it an enum, make it optional = true, or remove the local rung."
             what = f"the local model cannot answer {name}: it is neither an enum, a const, a boolean nor the confidence"
-            problems.append(Problem(what=what, where=file.where(f"[output.fields] {name}"), hint=hint))
+            problems.append(Problem(what=what, where=file.where(f"[output.fields.{name}]"), hint=hint))
             continue
         found[name] = tuple(json.dumps(each, ensure_ascii=False) for each in values)
     if not found and not problems:
@@ -257,7 +264,13 @@ def is_embedding(kind: str) -> bool:
     return kind.endswith("]") and kind.split("[")[0] in ("FLOAT", "DOUBLE") and kind.count("[") == 1
 
 
+def _has_width(kind: str) -> bool:
+    """Return whether a DuckDB type says how many numbers each row has: a model of another width reads none of them."""
+    return is_embedding(kind) and not kind.endswith("[]")
+
+
 def _shape(fields: Mapping[str, tuple[str, ...]], columns: Sequence[InputColumn]) -> str:
     """Return the identity of what the model answers, and out of what."""
-    described = [{name: sorted(values) for name, values in sorted(fields.items())}, [each.name for each in columns]]
+    read = [f"{each.name} {each.type}" if _has_width(each.type) else each.name for each in columns]
+    described = [{name: sorted(values) for name, values in sorted(fields.items())}, read]
     return hashlib.md5(json.dumps(described, ensure_ascii=False).encode(), usedforsecurity=False).hexdigest()

@@ -77,12 +77,21 @@ WHERE text IS NOT NULL
 -- name: local_lessons
 -- work.local_lessons: One row is an answer that the local model learns from, with its text and its weight.
 CREATE OR REPLACE TABLE work.local_lessons AS
-SELECT key_id, text, embedding, {values}, weight
+SELECT key_id, text, {embedding} AS embedding, {values}, weight
 FROM work.local_knowledge
-WHERE may_teach AND output IS NOT NULL AND text IS NOT NULL
+WHERE may_teach AND output IS NOT NULL AND text IS NOT NULL AND {readable}
     AND {same} NOT IN (SELECT text FROM work.local_left_out)
     AND key_id NOT IN (SELECT key_id FROM work.local_gold)
     AND {known}
+
+-- name: embedding_width
+-- How many numbers most rows of the input have that the local model can read.
+SELECT width
+FROM (SELECT numbers, len(TRY_CAST(numbers AS DOUBLE[])) AS width FROM (SELECT {numbers} AS numbers FROM {snapshot} s))
+WHERE width > 0 AND {usable}
+GROUP BY width
+ORDER BY count(*) DESC, width DESC
+LIMIT 1
 
 -- name: local_lesson_keys
 SELECT key_id::VARCHAR FROM work.local_lessons
@@ -137,6 +146,10 @@ SELECT DISTINCT ON (d.key_id) d.key_id, {text} AS text, {embedding} AS embedding
 FROM work.due d
 JOIN {snapshot} s USING (position)
 WHERE d.reason IN ('new', 'input_changed') AND NOT d.continues AND {when}
+
+-- name: local_unread
+-- How many rows have an embedding that the local model cannot read.
+SELECT count(*) FROM ({asked}) WHERE NOT {read}
 
 -- name: no_local_predictions
 -- work.local_predictions: One row is a due row with what the local model says of it.
