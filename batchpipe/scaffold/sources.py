@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,11 @@ import duckdb
 from batchpipe.common.errors import UsageError
 from batchpipe.scaffold import csv_reading, databases
 from batchpipe.scaffold.file_columns import file_columns
+from batchpipe.scaffold.keys import KEY_NAME, find_key, nested_key, no_key
 from batchpipe.scaffold.left_out import left_out
 from batchpipe.sql.connection import plain_name
 from batchpipe.sql.messages import duckdb_message, query_hint
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import quote_literal
 
 READERS = {
     ".csv": "read_csv",
@@ -30,13 +30,6 @@ READERS = {
 }
 DATABASE = "a database"
 COMPRESSED = (".gz", ".zst")
-# If no single column can be the key, pairs of the first columns are tried, at most so many columns.
-PAIRED_COLUMNS = 8
-# DuckDB keeps a hash table for each: of hundreds at once it would take all memory.
-COUNTED_AT_ONCE = 8
-KEY_NAME = re.compile(r"(?i:id|key|uuid|guid|.*[_ -](?:id|key|uuid|guid))|.*[a-z]I[dD]")
-# Columns of rounded numbers, or of values without an obvious text, are not used as a key.
-NO_KEY_TYPE = re.compile(r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|GEOMETRY|STRUCT|MAP|UNION|.*\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +100,16 @@ def _read(
         else:
             relation, setup = _call(reader, shown, options), ()
             here, setup_here = _call(reader, path.resolve().as_posix(), options), ()
-        described = session.execute(f"DESCRIBE SELECT * FROM {here}").fetchall()
-        columns = {str(row[0]): str(row[1]) for row in described}
-        key = _key(session, here, columns, path)
+        columns = _columns(session, here)
+        key = find_key(session, here, columns, path)
+        notes: tuple[str, ...] = ()
+        if not key:
+            inner = nested_key(session, here, columns)
+            if inner is None:
+                raise no_key(path)
+            relation, here = inner.added_to(relation), inner.added_to(here)
+            columns, key = _columns(session, here), (inner.name,)
+            notes = (f"the key {inner.name} is {inner.shown} of the file: no column of its own can be the key",)
         expressions = tuple(map(plain_name, columns))
         unfit = left_out(session, here, columns, labels)
         files = file_columns(session, here, columns, root)
@@ -123,8 +123,13 @@ def _read(
         setup_here=setup_here,
         left_out=unfit,
         files=files,
-        notes=csv_reading.notes(options, tuple(columns)) if reader == "read_csv" else (),
+        notes=(*notes, *(csv_reading.notes(options, tuple(columns)) if reader == "read_csv" else ())),
     )
+
+
+def _columns(session: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    """Return the types of the columns of a relation, by name."""
+    return {str(row[0]): str(row[1]) for row in session.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
 
 
 def _in_database(
@@ -194,37 +199,3 @@ def _call(reader: str, path: str, options: Mapping[str, str]) -> str:
     literal = re.sub(r"([*?[])", r"[\1]", path)
     given = "".join(f", {name} = {value}" for name, value in options.items())
     return f"{reader}({quote_literal(literal)}{given})"
-
-
-def _key(session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, str], path: Path) -> tuple[str, ...]:
-    fit = [name for name, kind in columns.items() if not NO_KEY_TYPE.match(kind)]
-    fit.sort(key=lambda name: KEY_NAME.fullmatch(name) is None)
-    singles = [(name,) for name in fit]
-    rows, full = _count(session, relation, [f"count({quote_identifier(name)})" for name in fit])
-    if rows == 0:
-        hint = "Give `--input` a file with at least one row."
-        raise UsageError("the file has no rows", where=str(path), hint=hint)
-    filled = [name for name, count in zip(fit, full, strict=True) if count == rows]
-    for candidates in (singles, list(itertools.combinations(filled[:PAIRED_COLUMNS], 2))):
-        usable = [each for each in candidates if set(each) <= set(filled)]
-        for first in range(0, len(usable), COUNTED_AT_ONCE):
-            counted = usable[first : first + COUNTED_AT_ONCE]
-            _, distinct = _count(session, relation, [_distinct(each) for each in counted])
-            for candidate, count in zip(counted, distinct, strict=True):
-                if count == rows:
-                    return candidate
-    what = "no column, and no pair of columns, can be the key: each has a value twice, or NULL"
-    hint = "Add a column with an id that is different in each row; if whole rows occur twice, remove one of them."
-    raise UsageError(what, where=str(path), hint=hint)
-
-
-def _distinct(columns: Sequence[str]) -> str:
-    # Values are compared as text, as the keys of a run are.
-    texts = ", ".join(f"CAST({quote_identifier(name)} AS VARCHAR)" for name in columns)
-    return f"count(DISTINCT ({texts}))"
-
-
-def _count(session: duckdb.DuckDBPyConnection, relation: str, expressions: Sequence[str]) -> tuple[int, list[int]]:
-    row = session.execute(f"SELECT {', '.join(['count(*)', *expressions])} FROM {relation}").fetchone()
-    assert row is not None
-    return int(row[0]), [int(count) for count in row[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -122,6 +123,26 @@ def test_a_database_is_taken_and_its_table_named(tmp_path: Path, call: CommandLi
     given = load(tmp_path / "pipelines" / "own.toml", tmp_path).pipeline.input
     assert given.setup == ()
     assert call("plan", "own", "--json", "--emulator").value["due"] == 3
+
+
+def test_a_key_within_a_nested_column_is_found(tmp_path: Path, call: CommandLine) -> None:
+    lines = [
+        {"order": {"items": [{"id": number}], "buyer": {"Buyer ID": f"B{number}"}, "size": 1.5}, "note": "late"}
+        for number in range(6)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    ended = call("new", "notes", "--input", "rows.jsonl", "--labels", "late,other")
+    assert ended.code == 0, ended.talk
+    assert 'the key order_buyer_Buyer ID is "order".buyer."Buyer ID" of the file' in ended.talk
+    planned = call("plan", "notes", "--json", "--emulator")
+    assert (planned.code, planned.value["due"]) == (0, 6), planned.talk
+    assert call("run", "notes", "--emulator", "--yes").code == 0
+    # A column of its own goes first, and a value that occurs twice is no key.
+    for line in lines:
+        line["order"] = {"id": 7, "size": 1.5}
+    (tmp_path / "twice.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    refused = call("new", "twice", "--input", "twice.jsonl")
+    assert (refused.code, "can be the key" in refused.talk) == (2, True)
 
 
 def test_what_the_engine_cannot_read_is_told_with_the_way_out(tmp_path: Path) -> None:
