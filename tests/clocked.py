@@ -10,8 +10,10 @@ from projects import Project
 
 from batchpipe.common.machine import utc_now
 from batchpipe.engine.context import Context
+from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.preview import preview
 from batchpipe.engine.run.runner import RunOutcome, run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings
@@ -42,15 +44,7 @@ class Clock:
         self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any
     ) -> RunOutcome:
         """Run a pipeline with this clock, for at most `wait` of its time."""
-        project = self.project
-        context = Context(
-            root=project.root,
-            settings=load_settings(project.root, environment={}, command_line=SETTINGS),
-            environment=project.environment | {"ANTHROPIC_API_KEY": key},
-            say=project.said.append,
-            wait_seconds=5.0,
-            clock=self.now,
-        )
+        project, context = self.project, self._context(key)
         run = PipelineRun(
             context=context,
             file=load(project.root / "pipelines" / f"{name}.toml", project.root),
@@ -65,3 +59,23 @@ class Clock:
         finally:
             context.close()
         return outcome
+
+    def plan(self, name: str = "demo", **options: Any) -> Plan:
+        """Return what a run would do at the time of this clock."""
+        context = self._context("test-key")
+        try:
+            file = load(self.project.root / "pipelines" / f"{name}.toml", self.project.root)
+            return preview(context, file, RunOptions(**options)).plan
+        finally:
+            context.close()
+
+    def _context(self, key: str) -> Context:
+        project = self.project
+        return Context(
+            root=project.root,
+            settings=load_settings(project.root, environment={}, command_line=SETTINGS),
+            environment=project.environment | {"ANTHROPIC_API_KEY": key},
+            say=project.said.append,
+            wait_seconds=5.0,
+            clock=self.now,
+        )

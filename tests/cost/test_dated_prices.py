@@ -86,3 +86,19 @@ def test_the_cost_goes_by_the_time_of_the_answers_and_the_estimate_by_when_they_
     # The most that the batch could cost was reckoned at the new price, so that no limit is passed by the change.
     ((most,),) = project.sql("SELECT data ->> 'max_usd' FROM ledger.events WHERE kind = 'chunk_prepared'")
     assert Decimal(most) >= 4 * 2_000 * AFTER[1] / 1_000_000
+
+
+def test_a_realtime_rung_above_batches_has_the_price_of_the_wave_after_them(project: Project) -> None:
+    """Its answers come when the batches below are back: 20 hours before the day they may be dearer, 60 hours not."""
+    higher = '\n\n[[models]]\nmodel = "gemini:gemini-4-argon"\nmax_tokens = 2_000\n'
+    project.pipeline(BASIC + 'accept = "score > 0.5"' + higher + 'mode = "realtime"\n')
+    project.rows(numbered(4))
+    clock, most, usual = Clock(project=project), [], []
+    for hours in (60, 20, 0.5, -1):
+        clock.advance(DOUBLES_AT - timedelta(hours=hours) - clock.now())
+        estimate = clock.plan().estimate
+        most.append(estimate.max_usd or 0)
+        usual.append(estimate.rungs[1].cost_usd)
+    assert most[0] < most[1] == most[2] == most[3] < 2 * most[0]
+    assert usual[0] == usual[1]
+    assert usual[2] == usual[3] == 2 * (usual[0] or 0)

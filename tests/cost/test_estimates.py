@@ -16,6 +16,8 @@ from clocked import Clock
 from helpers.copies import COPIES
 from projects import BASIC, Project, numbered
 
+from batchpipe.commands.plan.due_work import work_text
+from batchpipe.commands.printing.estimates import estimate_object
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.cost.forecast import (
@@ -273,6 +275,41 @@ def test_hours_are_those_of_past_batches(project: Project) -> None:
     after = project.plan().estimate
     assert after.times.batches == after.waves == 1
     assert timedelta(hours=2) <= timedelta(seconds=after.usual_seconds) < timedelta(hours=2, minutes=30)
+
+
+def test_realtime_calls_are_no_waves_of_batches(project: Project) -> None:
+    project.rows(numbered(50))
+    higher, at_once = '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\n', 'mode = "realtime"\n'
+    accept, few = 'accept = "score > 0.5"\n', "[retry]\nstragglers = 10\n"
+    files = {
+        "alone": at_once,
+        "below": at_once + accept + higher,
+        "above": accept + higher + at_once,
+        "both": at_once + accept + higher + at_once,
+        "last_few": accept + higher + few,
+        "too_many": accept + higher + few.replace("10", "9"),
+        "in_a_budget": at_once + "[budget]\nmax_usd = 0.0311\n",
+    }
+    waves = {}
+    for name, more in files.items():
+        project.pipeline(BASIC + more, name)
+        preview = project.preview(name)
+        estimate = preview.plan.estimate
+        waves[name] = (estimate.waves, estimate.further_waves)
+        hours = estimate_object(estimate)["hours"]
+        assert (hours["usual"], hours["high"]) == (sum(waves[name]), 24 * sum(waves[name]))
+        said = work_text(preview.resolved, preview.plan)
+        assert ("time    minutes" in said) == (not estimate.waves), said
+        assert estimate.limited_by is None
+    assert waves == {
+        "alone": (0, 0),
+        "below": (0, 1),
+        "above": (1, 0),
+        "both": (0, 0),
+        "last_few": (1, 0),
+        "too_many": (1, 1),
+        "in_a_budget": (0, 0),
+    }
 
 
 def test_a_rung_of_few_results_is_weighed_against_the_others() -> None:

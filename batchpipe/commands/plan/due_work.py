@@ -10,7 +10,7 @@ from batchpipe.commands.call.moments import moment_to_come
 from batchpipe.commands.call.options import RowsRequest
 from batchpipe.commands.plan.pilot import held_text
 from batchpipe.commands.printing.caching import expected_cache_text
-from batchpipe.commands.printing.estimates import cost_text, full_price_text, rungs_text, time_text
+from batchpipe.commands.printing.estimates import cost_text, full_price_text, rungs_text, spans_text, time_text
 from batchpipe.commands.printing.media import all_limits, files_text, unfit_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe
 from batchpipe.engine.plan.plan import REASONS, Plan
@@ -115,11 +115,10 @@ def _realtime_text(resolved: Resolved, plan: Plan) -> str:
         "realtime" if each.model in hurried else resolved.rungs[each.rung - 1].mode for each in plan.estimate.rungs
     ]
     later = modes.count("batch")
-    if not later or modes[0] == "batch":  # the last few requests of a rung of batches
+    if not plan.estimate.further_waves:
         return "minutes: each request is answered at once"
-    times = plan.estimate.times
-    spans = f"about {duration(later * times.usual_seconds)}, up to {duration(later * times.high_seconds)}"
-    return f"minutes for these, answered at once; then {spans} for {count(later, 'rung')} asked in batches"
+    asked = f"{count(later, 'rung')} asked in batches"
+    return f"minutes for these, answered at once; then {spans_text(plan.estimate)} for {asked}"
 
 
 def hurry_text(plan: Plan) -> str:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.printing.estimates import estimate_object, interval_text
-from batchpipe.commands.printing.text import count, duration, money, pairs, safe, shortened
+from batchpipe.commands.printing.estimates import estimate_object, interval_text, spans_text
+from batchpipe.commands.printing.text import count, money, pairs, safe, shortened
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack
 from batchpipe.engine.plan.plan import Plan
@@ -68,7 +68,6 @@ def pilot_text(summary: PilotSummary) -> str:
     tokens = (summary.input_tokens // max(summary.requests, 1), summary.output_tokens // max(summary.requests, 1))
     rest = f"{count(summary.rest_requests, 'request')}, about {money(summary.rest.cost_usd)}"
     rest += f"{interval_text(summary.rest)}, {money(summary.rest.max_usd)} at most"
-    usual, high = duration(summary.rest.usual_seconds), duration(summary.rest.high_seconds)
     lines = [
         "pilot",
         pairs(
@@ -78,7 +77,7 @@ def pilot_text(summary: PilotSummary) -> str:
                 ("tokens", f"{tokens[0]:,} in and {tokens[1]:,} out per request"),
                 ("cost", f"{money(summary.cost_usd)}, {_each(summary.usd_per_row)} per row"),
                 ("the rest", rest),
-                ("its time", f"about {usual}, up to {high}" if summary.rest_requests else ""),
+                ("its time", spans_text(summary.rest) if summary.rest_requests else ""),
             ]
         ),
     ]

@@ -13,7 +13,7 @@ from batchpipe.pipeline.sending import Chunking
 
 
 def estimate_object(estimate: Estimate) -> dict[str, Any]:
-    """Return `estimate`, `waves` and `hours` of `plan --json`."""
+    """Return `estimate`, `waves` and `hours` of `plan --json`. Realtime calls are neither waves nor hours."""
     return {
         "estimate": {
             "input_tokens": estimate.input_tokens,
@@ -95,6 +95,12 @@ def time_text(estimate: Estimate, chunking: Chunking) -> str:
     if estimate.stopped:
         waves += ", until the budget is used up"
     basis = count(times.batches, "earlier batch", "earlier batches") if times.batches else "the provider's own figures"
+    return f"{spans_text(estimate)}: {waves}, estimated from {basis}"
+
+
+def spans_text(estimate: Estimate) -> str:
+    """Return how long all rounds of batches take, one after the other; without any, requests are answered at once."""
     usual, high = estimate.usual_seconds, estimate.high_seconds
-    spans = f"about {duration(usual)}, up to {duration(high)}" if high >= 60 else "under a minute"
-    return f"{spans}: {waves}, estimated from {basis}"
+    if not estimate.waves + estimate.further_waves:
+        return "minutes, answered at once"
+    return f"about {duration(usual)}, up to {duration(high)}" if high >= 60 else "under a minute"

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchpipe.decide.chunking import Chunk
 from batchpipe.engine.cost.budget import Limit
-from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate
+from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, batch_rungs
 from batchpipe.engine.cost.forecast import RungUsd
 from batchpipe.engine.cost.reserves import RequestSums, Reserves, read_reserves, sums_of_requests
 from batchpipe.engine.cost.waves import ExpectedChunk, WaveLimits, count_waves
@@ -46,13 +46,22 @@ def with_budget_waves(
     )
     held = count_waves([*now, *above], limits, reserves)
     free = count_waves([*now, *above], replace(limits, left_usd=NO_LIMIT_USD, later_usd=NO_LIMIT_USD), Reserves())
-    more = [made - wanted for made, wanted in zip(held.waves, free.waves, strict=False)]
+    # Realtime calls make no wave: what a budget holds back of them is asked a moment later.
+    rungs = batch_rungs(resolved)
+    stages = sorted({each.stage for each in (*now, *above)})
+    more = {
+        stage: max(made - wanted, 0)
+        for stage, made, wanted in zip(stages, held.waves, free.waves, strict=False)
+        if stage in rungs
+    }
+    first = stages[0]
+    sent = [each for each in now if each.stage == first]
     return replace(
         estimate,
-        waves=estimate.waves + max(more[0], 0),
-        further_waves=estimate.further_waves + sum(max(each, 0) for each in more[1:]),
-        more_batches=max(held.batches[0] - len(chunks), 0),
-        limited_by=limit.name if held.stopped or any(each > 0 for each in more) else None,
+        waves=estimate.waves + more.get(first, 0),
+        further_waves=estimate.further_waves + sum(each for stage, each in more.items() if stage != first),
+        more_batches=max(held.batches[0] - len(sent), 0) if first in rungs else 0,
+        limited_by=limit.name if held.stopped or any(more.values()) else None,
         stopped=held.stopped,
     )
 

@@ -59,8 +59,9 @@ class Estimate:
     All numbers but `max_usd` expect as many retries and climbs as earlier results had. The cost lies between `low_usd`
     and `high_usd` with a probability of 90%.
     `seen`: number of earlier results with the same model and settings that this estimate is based on.
-    `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs. `limited_by` names
-    the budget that makes more of them, and `more_batches` of what is due now; `stopped`: it does not reach for all.
+    `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs. What is asked in
+    realtime is answered at once, and makes no round. `limited_by` names the budget that makes more of them, and
+    `more_batches` of what is due now; `stopped`: it does not reach for all.
     `full_price` are models whose price in batches is not known: the price of realtime calls stands in for it.
     """
 
@@ -141,8 +142,10 @@ def estimate(
         usd = {rung: (float(each["input_usd"] or 0), float(each["output_usd"] or 0)) for rung, each in ladder.items()}
         low, high = interval(cost, deviation(groups, expected, usd))
     chunking = resolved.file.pipeline.chunking
-    rounds = count_rounds(chunks, chunking.max_in_flight, chunking.max_queued)
-    requests = sum(each.count for each in chunks)
+    sent = in_batches(session, resolved, chunks)
+    rounds = count_rounds(sent, chunking.max_in_flight, chunking.max_queued)
+    requests = sum(each.count for each in sent)
+    per_wave = -(-requests // rounds) if rounds else chunking.max_queued
     return Estimate(
         input_tokens=sum(each.input_tokens for each in by_rung),
         output_tokens=sum(each.output_tokens for each in by_rung),
@@ -154,11 +157,31 @@ def estimate(
         rungs=by_rung,
         seen=min((expected[group.path[0]].seen for group in groups), default=0),
         waves=rounds + bool(count_primes(caching)),
-        further_waves=further_waves(groups, expected, -(-requests // max(rounds, 1))),
-        times=_times(session, requests, len(chunks)),
+        further_waves=further_waves(
+            groups, expected, per_wave, batch_rungs(resolved), resolved.file.pipeline.retry.stragglers
+        ),
+        times=_times(session, requests, len(sent)),
         caching=caching,
         full_price=[names[each.rung - 1] for each in by_rung if ladder[each.rung]["full_price"]],
     )
+
+
+def batch_rungs(resolved: Resolved) -> set[int]:
+    """Return the numbers in `Resolved.rungs` of what is asked in batches."""
+    return {number for number, each in enumerate(resolved.rungs, start=1) if each.mode == "batch"}
+
+
+def in_batches(session: Session, resolved: Resolved, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    """Return those of `chunks` that are sent as batches.
+
+    Reads `work.to_send`.
+    """
+    asked = {number for number, each in enumerate(resolved.rungs, start=1) if each.mode == "realtime"}
+    if not asked:
+        return chunks
+    found = session.rows(query("rungs_of_numbers"), {"numbers": [each.start for each in chunks]})
+    rungs: dict[int, int] = dict(found)
+    return [each for each in chunks if rungs[each.start] not in asked]
 
 
 def _others(resolved: Resolved) -> dict[int, list[int]]:

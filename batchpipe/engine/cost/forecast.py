@@ -9,7 +9,7 @@ added. The sum is taken as log-normal, because it is never below zero, and the i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, exp, log, sqrt
@@ -302,8 +302,18 @@ def interval(cost_usd: Decimal, deviation_usd: float) -> tuple[Decimal, Decimal]
     return (cost_usd / factor).quantize(places), (cost_usd * factor).quantize(places)
 
 
-def further_waves(groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], per_wave: int) -> int:
-    """Return the rounds of batches after the first ones: those of retries, and those of the rungs above."""
+def further_waves(
+    groups: Sequence[DueGroup],
+    expected: Mapping[int, RungForecast],
+    per_wave: int,
+    batch_rungs: Collection[int],
+    stragglers: int,
+) -> int:
+    """Return the rounds of batches after the first ones: those of retries, and those of the rungs above.
+
+    A round has up to `per_wave` requests. Rungs that are not in `batch_rungs` are asked in realtime, and so is every
+    later request where there are at most `stragglers` of them.
+    """
     first: dict[int, float] = {}
     again: dict[int, float] = {}
     for group in groups:
@@ -312,5 +322,7 @@ def further_waves(groups: Sequence[DueGroup], expected: Mapping[int, RungForecas
             if place:
                 first[rung] = first.get(rung, 0.0) + arriving
             again[rung] = again.get(rung, 0.0) + arriving * max(expected[rung].tries - 1, 0.0)
-    rounds = [each for each in (*first.values(), *again.values()) if each >= 0.5]
-    return sum(ceil(each / max(per_wave, 1)) for each in rounds)
+    later = [(rung, each) for found in (first, again) for rung, each in found.items()]
+    if round(sum(each for _, each in later)) <= stragglers:
+        return 0
+    return sum(ceil(each / max(per_wave, 1)) for rung, each in later if each >= 0.5 and rung in batch_rungs)

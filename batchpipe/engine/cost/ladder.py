@@ -216,11 +216,12 @@ def _answer_prices(
 ) -> tuple[Price | None, Price | None]:
     """Return the price at which the answers of rung `number` are expected, and the dearest one that may count.
 
-    The answers of a rung come a wave after those of the rung below it.
+    Each rung in batches is a wave, and those of a rung come after the waves of the rungs below it.
     Reads `work.recent_batches`.
     """
     rung = resolved.rungs[number - 1]
-    waves = 0 if rung.mode == "realtime" else number
+    below = resolved.rungs[: resolved.rung_of(number) - 1]
+    waves = sum(each.mode == "batch" for each in (*below, rung))
 
     def usual_seconds() -> float:
         usual, _, batches = session.one(query("batch_seconds"), {"requests": 0})

@@ -125,6 +125,9 @@ SELECT
 FROM work.to_send
 WHERE number >= $start AND number < $stop
 
+-- name: rungs_of_numbers
+SELECT number, rung FROM work.to_send WHERE number IN (SELECT unnest($numbers::BIGINT[]))
+
 -- name: too_long
 -- Due requests that went to a higher rung because the model of a lower one does not take them, and those that are
 -- expected to be too long.
