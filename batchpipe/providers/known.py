@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -82,9 +82,16 @@ class KnownProvider:
         name = self.models.get(rung.model)
         return rung if name is None else replace(rung, model=name, known_as=rung.model)
 
-    def usual_name(self, model: str) -> str:
-        """Return the usual name of a model that the provider calls `model`."""
-        return next((usual for usual, own in self.models.items() if own == model), model)
+    def own_name(self, model: str) -> str:
+        """Return the provider's own name of a model."""
+        return self.models.get(model, model)
+
+    def usual_name(self, model: str, asked: Iterable[str] = ()) -> str:
+        """Return the usual name of a model that the provider calls `model`: of several that of the one that was `asked`
+        for, by its usual name.
+        """
+        named = next((each for each in asked if self.own_name(each) == model), None)
+        return named or next((usual for usual, own in self.models.items() if own == model), model)
 
 
 def built_in(name: str) -> KnownProvider:

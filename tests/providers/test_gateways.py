@@ -40,6 +40,7 @@ class Gated:
 
     def __init__(self, root: Path, command_line: CommandLine) -> None:
         self.project = Project(root)
+        self.monkeypatch = command_line.monkeypatch
         self.gateway = Gateway(behind=self.project.emulator.base_url, keys=tuple(KEYS.values()))
         self.call = command_line
         self.project.rows(numbered(4))
@@ -145,6 +146,67 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     assert gated.project.sql(f"SELECT {paid}, count(*) FROM ledger.results WHERE {known}") == [(True, 3)]
     held = "SELECT (data ->> 'held_usd')::DECIMAL(20, 15) > 0 FROM ledger.events WHERE kind = 'cost_unknown'"
     assert gated.project.sql(held) == [(True,)]
+    # Prices stand under the name that results have.
+    assert gated.project.sql("SELECT DISTINCT provider FROM ledger.prices ORDER BY ALL") == [
+        ("aiprime",),
+        ("anthropic",),
+    ]
+
+
+def factors(gated: Gated, by: str) -> dict[str, Decimal]:
+    """Return what results cost, as a factor on the list price of their tokens, by a column of `ledger.batches`."""
+    listed = "sum(r.input_tokens * 0.5 + r.output_tokens * 2.5)"
+    found = gated.project.sql(
+        f"SELECT b.{by}, (sum(r.cost_usd) * 1000000 / {listed})::DECIMAL(9, 6) FROM ledger.results r "
+        "JOIN ledger.batches b USING (chunk_id) GROUP BY ALL"
+    )
+    return {name: factor.normalize() for name, factor in found}
+
+
+def test_batches_that_end_together_have_the_prices_of_the_address_that_each_was_sent_to(gated: Gated) -> None:
+    """The table of a provider is given another address and price while its first batch is under way."""
+    further = Gateway(behind=gated.project.emulator.base_url, keys=tuple(KEYS.values()))
+    try:
+        before, after = (TABLE.format(name="{}", url=each.url, key="GATE_KEY") for each in (gated.gateway, further))
+        after = after.replace("0.4", "0.8")
+        settings = gated.project.root / "batchpipe.toml"
+        gated.project.faults({"delay_seconds": 600})
+        gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+        settings.write_text(before.replace("{}", "aiprime"), encoding="utf-8")
+        assert gated.call("run", "demo", "--no-wait").code == 5
+        settings.write_text(after.replace("{}", "aiprime") + before.replace("{}", "older"), encoding="utf-8")
+        trusted = f"GATE_KEY@{gated.gateway.url},GATE_KEY@{further.url}"
+        gated.monkeypatch.setenv("BATCHPIPE_TRUST", trusted)
+        gated.project.rows(numbered(7))
+        assert gated.call("run", "demo", "--no-wait").code == 5
+        assert gated.call("run", "demo", "--no-wait").code == 5  # from the second look on a batch may end
+        gated.project.faults({})
+        done = gated.call("run", "demo")
+        assert done.code == 0, done.talk
+        found = {gated.gateway.url: Decimal("0.4"), further.url: Decimal("0.8")}
+        assert factors(gated, "base_url") == found
+    finally:
+        further.stop()
+
+
+def test_models_with_one_name_at_a_gateway_have_each_its_own_price(gated: Gated) -> None:
+    """An alias answers for both; each request is priced as the model that was asked for."""
+    gated.tables({"aiprime": "GATE_KEY"})
+    settings = gated.project.root / "batchpipe.toml"
+    own = '"claude-haiku-4-5" = "anthropic/claude-haiku-4.5"'
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace(own, f'"claude-opus-4-5" = "anthropic/claude-haiku-4.5", {own}'), encoding="utf-8")
+    gated.gateway.answers_as = "anthropic/claude-haiku-4.5"
+    gated.project.faults({"delay_seconds": 600})
+    for name in ("claude-haiku-4-5", "claude-opus-4-5"):
+        gated.project.pipeline(BASIC.replace("claude-haiku-4-5", f"aiprime:{name}"))
+        assert gated.call("run", "demo", "--no-wait").code == 5
+        gated.project.rows(numbered(7))
+    gated.project.faults({})
+    done = gated.call("run", "demo")
+    assert done.code == 0, done.talk
+    assert factors(gated, "model") == {"claude-haiku-4-5": Decimal("0.4"), "claude-opus-4-5": Decimal(2)}
+    assert "was asked for" not in done.talk
 
 
 def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Gated) -> None:

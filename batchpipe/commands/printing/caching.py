@@ -9,6 +9,7 @@ from typing import Any
 
 from batchpipe.commands.printing.text import count, money, safe, share
 from batchpipe.decide.caching import ExpectedCaching
+from batchpipe.providers.known import with_provider
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -18,7 +19,7 @@ LIVES: Mapping[str, str] = {"5m": "5 minutes", "1h": "an hour"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSavings:
-    """What caching did with one model: `hits` of `requests` read a prefix from the cache.
+    """What caching did with one model of a provider: `hits` of `requests` read a prefix from the cache.
 
     `saved_usd` is compared with no cache. It is below 0 where writing cost more than reading saved.
     """
@@ -36,7 +37,12 @@ def read_cache_use(session: Session, pipelines: Sql) -> list[CacheSavings]:
 
     Reads `ledger.results`, `ledger.prices`.
     """
-    return [CacheSavings(**each) for each in session.dictionaries(query("cache_came_to", pipelines=pipelines))]
+    found = session.dictionaries(query("cache_came_to", pipelines=pipelines))
+    return [_savings(**each) for each in found]
+
+
+def _savings(*, provider: str, model: str, **counts: Any) -> CacheSavings:
+    return CacheSavings(model=with_provider(provider, model), **counts)
 
 
 def expected_object(caching: Sequence[ExpectedCaching]) -> list[dict[str, Any]]:

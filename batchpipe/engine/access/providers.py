@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
-from batchpipe.engine.ledger.events import OpenBatch, open_batches
+from batchpipe.engine.ledger.events import OpenBatch, OpenCall, open_batches
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders
 from batchpipe.store.database import Session
@@ -34,7 +34,7 @@ class PipelineProviders:
         """Return the provider `name`. Raises CredentialsError without its key."""
         return self.make(name)
 
-    def known_of(self, batch: OpenBatch) -> KnownProvider:
+    def known_of(self, batch: OpenBatch | OpenCall) -> KnownProvider:
         """Return what is known of the provider that a batch was sent to: its prices, limits and names of models.
 
         That is the provider of its name where that has its protocol and address still. A provider that was given
@@ -54,7 +54,7 @@ class PipelineProviders:
         """
         return self._asked_through(batch)[1]
 
-    def _name_asked(self, batch: OpenBatch) -> str:
+    def _name_asked(self, batch: OpenBatch | OpenCall) -> str:
         """Return the name of the provider through which a batch is asked about, also where its key is not set. Raises
         NoProviderError where there is none.
         """
@@ -63,7 +63,7 @@ class PipelineProviders:
         except CredentialsError:
             return self._names_of(batch)[0]
 
-    def _asked_through(self, batch: OpenBatch) -> tuple[str, Provider]:
+    def _asked_through(self, batch: OpenBatch | OpenCall) -> tuple[str, Provider]:
         """Return the provider through which a batch is asked about, after its name. Raises what `of` raises."""
         asked = (batch.protocol, batch.base_url, batch.key_hash, batch.provider)
         if asked not in self._of_batches:
@@ -101,7 +101,7 @@ class PipelineProviders:
         found = self.unaskable(open_batches(session, names))
         return list({each.hint: each for each in found.values()}.values())
 
-    def _found(self, batch: OpenBatch) -> tuple[str, Provider]:
+    def _found(self, batch: OpenBatch | OpenCall) -> tuple[str, Provider]:
         names = self._names_of(batch)
         made: list[tuple[str, Provider]] = []
         missing: CredentialsError | None = None
@@ -120,12 +120,12 @@ class PipelineProviders:
             return made[0]
         raise missing or no_provider(batch)
 
-    def _names_of(self, batch: OpenBatch) -> list[str]:
+    def _names_of(self, batch: OpenBatch | OpenCall) -> list[str]:
         """Return the names of the providers that a batch may have been sent to; first the one of its name."""
         names = [name for name, each in self.known.by_name.items() if self._is_there(each, batch)]
         return sorted(names, key=lambda name: name != batch.provider)
 
-    def _is_there(self, provider: KnownProvider, batch: OpenBatch) -> bool:
+    def _is_there(self, provider: KnownProvider, batch: OpenBatch | OpenCall) -> bool:
         """Return whether `provider` has the protocol and the address that `batch` was sent to."""
         if provider.protocol != batch.protocol:
             return False
@@ -135,7 +135,7 @@ class PipelineProviders:
             return False
 
 
-def no_provider(batch: OpenBatch) -> NoProviderError:
+def no_provider(batch: OpenBatch | OpenCall) -> NoProviderError:
     """Return the error for a batch that no provider of the settings can be asked about, with the table that would add
     one.
     """

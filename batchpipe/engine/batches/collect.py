@@ -18,7 +18,7 @@ from batchpipe.engine.batches.not_understood import (
 )
 from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
-from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results, priced_on
+from batchpipe.engine.batches.result_prices import fill_result_prices, have_one_name, insert_results, priced_on
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.exchange.answering_models import model_warnings
 from batchpipe.engine.exchange.downloads import (
@@ -114,7 +114,8 @@ class Collector:
         Reads `work.sent`, `work.lines`. Writes `work.received`.
         """
         paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
-        if len(paths) < len(ended):
+        known = self.parts.providers.known_of(ended[0][0])
+        if len(paths) < len(ended) or have_one_name(known, [batch.model for batch, _ in ended]):
             return None
         self.fill_sent([self.ended_results(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.parts.work.connection
@@ -140,8 +141,9 @@ class Collector:
                 )
         validate_received(self.parts)
         provider = self.parts.providers.known_of(ended[0][0])
-        answered = fill_result_prices(self.parts, self.prices, provider, priced_on(*ended[0]))
-        asked = {batch.chunk_id: batch.model for batch, _ in ended}
+        asked, day = {batch.chunk_id: batch.model for batch, _ in ended}, priced_on(*ended[0])
+        label = ended[0][0].provider
+        answered = fill_result_prices(self.parts, self.prices, provider, day, label, set(asked.values()))
         said = model_warnings(self.parts.work.connection, provider, asked, answered)
         collected = self._record(ended, faults, [each for each in said if each not in self._said])
         self._said.update(said)
@@ -170,8 +172,10 @@ class Collector:
         if self.parts.raw_folder.results(batch.chunk_id) is None:
             download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
 
-    def record_answer(self, chunk_id: str, path: Path, provider: KnownProvider) -> None:
-        """Record the result of a request that `provider` answered at once; no row is decided by it.
+    def record_answer(self, chunk_id: str, path: Path, provider: KnownProvider, label: str, model: str) -> None:
+        """Record the result of a request to `model` that `provider` answered at once; no row is decided by it.
+
+        The provider was called `label` when it was asked.
 
         `path` is a file with the one line of the result.
         Writes `ledger.results`, `ledger.prices`.
@@ -180,7 +184,8 @@ class Collector:
         read_lines(self.parts.work, provider.rules, [path], exact_inputs=self._has_exact_inputs())
         self.choose_lines()
         validate_received(self.parts)
-        fill_result_prices(self.parts, self.prices, provider, self.parts.database.clock().date())
+        day = self.parts.database.clock().date()
+        fill_result_prices(self.parts, self.prices, provider, day, label, (model,))
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
             book_unknown_costs(session, self.parts, self.prices, provider, session.now.date())

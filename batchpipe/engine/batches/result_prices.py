@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -64,22 +64,34 @@ def collected_together(ended: Sequence[tuple[OpenBatch, BatchState]]) -> Iterato
 
 
 def _read_by(batch: OpenBatch, state: BatchState) -> tuple[object, ...]:
-    """Return what decides how the lines of a batch are read and priced."""
-    return batch.provider, batch.protocol, batch.endpoint, priced_on(batch, state)
+    """Return what decides how the lines of a batch are read and priced: also its address and account, since the table
+    of its provider may have been given another address meanwhile.
+    """
+    sent_to = batch.provider, batch.protocol, batch.endpoint, batch.base_url, batch.key_hash
+    return *sent_to, priced_on(batch, state)
 
 
-def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date) -> list[tuple[str, str]]:
+def have_one_name(provider: KnownProvider, models: Iterable[str]) -> bool:
+    """Return whether two of `models` have one name at the provider: what answered does not tell them apart."""
+    asked = set(models)
+    return len({provider.own_name(each) for each in asked}) < len(asked)
+
+
+def fill_result_prices(
+    parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date, label: str, asked: Collection[str]
+) -> list[tuple[str, str]]:
     """Fill `work.prices` with the unit prices of the models that answered, as they were on `day`.
 
     Returns the models that answered, each with the id of its chunk.
-    All were sent to `provider`. `day` is the day on which the answers came. Prices are US dollars.
+    All were sent to `provider`, which was called `label` then, and `asked` for these models. `day` is the day on which
+    the answers came. Prices are US dollars.
     Reads `work.received`. Writes `work.prices`.
     """
     connection = parts.work.connection
     found = connection.execute(
         Sql("SELECT DISTINCT chunk_id::VARCHAR, model FROM work.received WHERE model IS NOT NULL")
     ).fetchall()
-    rows = prices.rows(provider, sorted({model for _, model in found}), day)
+    rows = prices.rows(provider, sorted({model for _, model in found}), day, asked)
     money = Sql("DECIMAL(20, 15)")
     connection.execute(
         # work.prices: One row is the price of a model in a tier, from a day and a number of input tokens on.
@@ -92,7 +104,7 @@ def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvid
     )
     for row in rows:
         places = joined(", ", [Sql("?")] * len(row))
-        connection.execute(sql("INSERT INTO work.prices VALUES ({places})", places=places), list(row))
+        connection.execute(sql("INSERT INTO work.prices VALUES ({places})", places=places), [label, *row[1:]])
     return found
 
 

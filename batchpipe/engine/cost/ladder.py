@@ -91,8 +91,13 @@ class PriceBook:
         )
         return next((each for each in found if each is not None), None)
 
-    def rows(self, provider: KnownProvider, models: Iterable[str], day: date) -> list[PriceRow]:
-        """Return the prices of `models` of a provider on `day`, each by the name that the provider gives it."""
+    def rows(
+        self, provider: KnownProvider, models: Iterable[str], day: date, asked: Collection[str] = ()
+    ) -> list[PriceRow]:
+        """Return the prices of `models` of a provider on `day`, each by the name that the provider gives it.
+
+        Where several models have one name there, it is that of the one that was `asked` for.
+        """
         source = self.by_provider.get(provider.name, self.others)
         listed_as = source.listed_as or provider.module.PRICED_AS
 
@@ -102,7 +107,7 @@ class PriceBook:
             )
 
         found = {
-            model: next(filter(None, map(rows_of, _names(provider, provider.usual_name(model)))), [])
+            model: next(filter(None, map(rows_of, _names(provider, provider.usual_name(model, asked)))), [])
             for model in models
         }
         return [row._replace(model=model) for model, rows in found.items() for row in rows]

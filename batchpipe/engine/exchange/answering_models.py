@@ -29,7 +29,7 @@ def model_warnings(
         {
             (asked[chunk_id], model)
             for chunk_id, model in answered
-            if chunk_id in asked and not is_same_model(asked[chunk_id], provider.usual_name(model))
+            if chunk_id in asked and not is_same_model(asked[chunk_id], provider.usual_name(model, (asked[chunk_id],)))
         }
     )
     warnings = [f"{provider.name} was asked for {wanted}, and {model} answered" for wanted, model in others]

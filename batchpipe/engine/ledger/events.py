@@ -206,16 +206,19 @@ def is_paused(session: Session, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCall:
-    """A realtime call without a recorded end."""
+    """A realtime call without a recorded end. It has no batch."""
 
     pipeline: str
     chunk_id: str
     run_id: str
     model: str
+    key_hash: str
+    base_url: str
     provider: str
     protocol: str
     endpoint: str | None
     recorded_at: datetime
+    batch_id: str | None = None
 
 
 def open_calls(session: Session, names: Sequence[str]) -> list[OpenCall]:

@@ -220,9 +220,9 @@ class RawRecorder:
         for each in calls:
             path = self._folder.results(each.chunk_id)
             if path is not None:
-                provider = self.context.providers.recorded(each.provider, each.protocol, each.endpoint)
                 collector = self._collector(self.resolved, each.run_id, each.recorded_at)
-                collector.record_answer(each.chunk_id, path, provider)
+                provider = collector.parts.providers.known_of(each)
+                collector.record_answer(each.chunk_id, path, provider, each.provider, each.model)
                 self._folder.compress(each.chunk_id)
 
     @property

@@ -355,7 +355,8 @@ class RowTry:
         raw_folder = self._intents.raw_folder
         room.give_back()
         path = raw_folder.write_results(str(request.chunk_id), answer.line)
-        self._collector(raw_folder).record_answer(str(request.chunk_id), path, known)
+        model = request.settings.model
+        self._collector(raw_folder).record_answer(str(request.chunk_id), path, known, known.name, model)
         raw_folder.compress(str(request.chunk_id))
         return seconds
 

@@ -73,7 +73,7 @@ WITH used AS (
 ),
 priced AS (
     SELECT
-        u.model, u.cache_read_tokens AS read, u.cache_write_5m_tokens + u.cache_write_1h_tokens AS written,
+        coalesce(u.provider, 'anthropic') AS provider, u.model, u.cache_read_tokens AS read, u.cache_write_5m_tokens + u.cache_write_1h_tokens AS written,
         u.cache_read_tokens::DECIMAL(18, 0) * (p.input_usd - p.cache_read_usd)
             - u.cache_write_5m_tokens::DECIMAL(18, 0) * (p.cache_write_5m_usd - p.input_usd)
             - u.cache_write_1h_tokens::DECIMAL(18, 0) * (p.cache_write_1h_usd - p.input_usd) AS saved_usd
@@ -82,12 +82,13 @@ priced AS (
         AND p.above_input_tokens
             < u.input_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens + u.cache_read_tokens
     QUALIFY row_number() OVER (
-        PARTITION BY u.custom_id, u.chunk_id ORDER BY p.above_input_tokens DESC, p.from_day DESC, p.seq DESC
+        PARTITION BY u.custom_id, u.chunk_id
+        ORDER BY p.provider = coalesce(u.provider, 'anthropic') DESC, p.above_input_tokens DESC, p.from_day DESC, p.seq DESC
     ) = 1
 )
 SELECT
-    model, count(*) AS requests, count(*) FILTER (read > 0) AS hits, sum(read)::BIGINT AS read_tokens,
+    provider, model, count(*) AS requests, count(*) FILTER (read > 0) AS hits, sum(read)::BIGINT AS read_tokens,
     sum(written)::BIGINT AS written_tokens, coalesce(sum(saved_usd), 0)::DECIMAL(38, 15) AS saved_usd
 FROM priced
-GROUP BY model
-ORDER BY model
+GROUP BY provider, model
+ORDER BY provider, model

@@ -210,7 +210,8 @@ tried AS (
         AND p.above_input_tokens
             < r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens
     WHERE r.batch_id IS NULL
-    ORDER BY r.custom_id, p.above_input_tokens DESC, p.from_day DESC, p.seq DESC
+    ORDER BY r.custom_id, p.provider = coalesce(r.provider, 'anthropic') DESC, p.above_input_tokens DESC,
+        p.from_day DESC, p.seq DESC
 ),
 charged AS (
     SELECT r.custom_id, CASE WHEN r.batch_id IS NULL AND r.cost_usd IS NOT NULL THEN t.cost_usd ELSE r.cost_usd END AS cost_usd

@@ -52,6 +52,7 @@ ORDER BY answered DESC, q.seq DESC
 
 -- name: calls_of_families
 SELECT pipeline, chunk_id::VARCHAR AS chunk_id, run_id::VARCHAR AS run_id, data ->> 'model' AS model,
+    coalesce(data ->> 'key_hash', '') AS key_hash, coalesce(data ->> 'base_url', '') AS base_url,
     coalesce(data ->> 'provider', 'anthropic') AS provider,
     coalesce(data ->> 'protocol', data ->> 'provider', 'anthropic') AS protocol, data ->> 'endpoint' AS endpoint, recorded_at
 FROM ledger.events
