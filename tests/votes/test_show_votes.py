@@ -10,6 +10,8 @@ from calls import ask
 from desks import HEAD, PANEL, TOP, Desk
 from projects import BASIC, numbered
 
+from batchpipe.commands.call.options import DiffRequest
+from batchpipe.commands.diff.diff import diff
 from batchpipe.commands.report.report import report
 from batchpipe.commands.show.show import show
 
@@ -116,3 +118,31 @@ def test_a_report_counts_a_members_answer_by_what_its_vote_came_to(desk: Desk) -
         (1, "gemini-3.8-flash"): (2, 0, 2, 1, 1, 0),
         (2, "claude-opus-4-8"): (1, 0, 1, 1, 0, 0),
     }
+
+
+def test_a_member_is_compared_by_all_its_answers_and_not_by_those_that_won(desk: Desk) -> None:
+    """Row 2 goes up, row 3 has an answer of haiku that is not valid, and in row 4 gemini is still to answer."""
+    desk.answers(
+        {
+            "claude-haiku-4-5": ["bug", "bug", "!", "bug"],
+            "gpt-6-luna": ["other", "other", "other", "other"],
+            "gemini-3.8-flash": ["other", "billing", "other", "other"],
+            "claude-opus-4-8": ["bug", "billing", "bug", "bug"],
+        }
+    )
+    desk.rows(numbered(3))
+    desk.pipeline(HEAD + PANEL + TOP)
+    desk.run()
+    desk.rows(numbered(4))
+    desk.faults({"calls": [{"call": "create", "protocol": "gemini", "fault": "status:429", "times": 99}]})
+    for _ in range(3):  # a batch ends at the second look at the earliest
+        desk.run(no_wait=True)
+    assert desk.sql("SELECT count(DISTINCT key_id) FROM ledger.votes") == [(3,)]
+    request = DiffRequest(pipeline="demo", from_model="claude-haiku-4-5", to_model="gpt-6-luna", rows=9)
+    value = ask(desk, diff, request, as_json=True).value
+    assert (value["rows"]["compared"], value["rows"]["only_from"], value["rows"]["only_to"]) == (3, 0, 1)
+    (label,) = [each for each in value["fields"] if each["field"] == "label"]
+    assert label["pairs"] == [{"from": "bug", "to": "other", "rows": 3}]
+    assert {each["to_model"] for each in value["sample"]} == {"openai:gpt-6-luna"}
+    assert value["cost"]["rows"] == 3
+    assert value["cost"]["unpriced"] == 0

@@ -202,12 +202,11 @@ def _fill_side(session: Session, pipelines: Sql, side: DiffSide, table: Sql) -> 
 
     Reads the ledger. Writes `work.side_before` or `work.side_after`.
     """
-    answered = Sql("state = 'accepted'")
+    answered = query("newest_answers", pipelines=pipelines)
     if side.model is not None:
         model, provider = quote_literal(side.model.model), quote_literal(side.model.provider)
         among = query("answers_of_model", pipelines=pipelines, model=model, provider=provider)
-        valid = Sql("(state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))")
-        answered = sql("{valid} AND custom_id IN ({among})", valid=valid, among=among)
+        answered = query("newest_answers_of_model", pipelines=pipelines, among=among)
     number = side.known.prompt_version if side.known else str(UUID(int=0))
     statement = query("side", side=table, pipelines=pipelines, answered=answered)
     session.execute(statement, {"prompt_version": number})

@@ -18,21 +18,52 @@ UNION
 SELECT custom_id FROM ledger.results
 WHERE pipeline IN ({pipelines}) AND model = {model} AND coalesce(provider, 'anthropic') = {provider}
 
+-- name: newest_answers
+-- The newest accepted answer to each key.
+WITH newest AS (
+    SELECT key_id, max(seq) AS seq FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID AND state = 'accepted'
+    GROUP BY key_id
+)
+SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started
+FROM newest n
+JOIN ledger.decisions d ON d.key_id = n.key_id AND d.seq = n.seq AND d.pipeline IN ({pipelines})
+
+-- name: newest_answers_of_model
+-- The newest valid answer of one model to each key, whatever became of it: a comparison of models depends on no `accept`
+-- and on no vote. Of several samples the first counts.
+WITH of_model AS ({among}),
+given AS (
+    SELECT key_id, custom_id, input_hash, policy_hash, started, seq, 0 AS place FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID
+        AND (state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))
+        AND custom_id IN (SELECT custom_id FROM of_model)
+    UNION ALL
+    SELECT d.key_id, v.custom_id, d.input_hash, d.policy_hash, d.started, d.seq, v.place
+    FROM (
+        SELECT key_id, seq, unnest(custom_ids) AS custom_id, unnest(votes).valid AS valid,
+            generate_subscripts(custom_ids, 1) AS place
+        FROM ledger.votes WHERE pipeline IN ({pipelines})
+    ) v
+    JOIN ledger.decisions d ON d.key_id = v.key_id AND d.seq = v.seq AND d.pipeline IN ({pipelines})
+    WHERE v.valid AND d.prompt_version = $prompt_version::UUID AND v.custom_id IN (SELECT custom_id FROM of_model)
+    UNION ALL
+    -- Members whose row has not been voted on yet.
+    SELECT p.key_id, p.custom_id, q.input_hash, q.policy_hash, p.started, p.seq, coalesce(TRY_CAST(p.part AS INTEGER), 1)
+    FROM ledger.part_decisions p
+    JOIN ledger.requests q ON q.key_id = p.key_id AND q.custom_id = p.custom_id AND q.pipeline IN ({pipelines})
+    WHERE p.pipeline IN ({pipelines}) AND p.state = 'valid' AND q.prompt_version = $prompt_version::UUID
+        AND p.custom_id IN (SELECT custom_id FROM of_model)
+)
+SELECT key_id, custom_id, input_hash, policy_hash, started
+FROM given
+QUALIFY row_number() OVER (PARTITION BY key_id ORDER BY seq DESC, place) = 1
+
 -- name: side
--- A valid answer that `accept` did not hold for counts only in a comparison of models, which does not depend on `accept`.
 -- work.side_before: One row is a key with its newest answer on the first side of a comparison.
 -- work.side_after: One row is a key with its newest answer on the second side of a comparison.
 CREATE OR REPLACE TABLE {side} AS
-WITH newest AS (
-    SELECT key_id, max(seq) AS seq FROM ledger.decisions
-    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID AND {answered}
-    GROUP BY key_id
-),
-answered AS (
-    SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started
-    FROM newest n
-    JOIN ledger.decisions d ON d.key_id = n.key_id AND d.seq = n.seq AND d.pipeline IN ({pipelines})
-)
+WITH answered AS ({answered})
 SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started, r.provider, r.model, r.output
 FROM answered d
 JOIN (
