@@ -11,16 +11,8 @@ import pytest
 from model_prices import models_of
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.engine.cost.pricing import (
-    ALL_INPUT,
-    TOKEN_KINDS,
-    PriceRow,
-    Tokens,
-    cost_usd,
-    prices_table,
-    read_prices,
-    unit_price,
-)
+from batchpipe.engine.cost.price_rows import PriceRow, prices_table
+from batchpipe.engine.cost.pricing import ALL_INPUT, TOKEN_KINDS, Tier, Tokens, cost_usd, read_prices, unit_price
 from batchpipe.providers import REGISTRY, get_provider_module
 
 DAY = date(2026, 11, 22)
@@ -82,6 +74,16 @@ def test_a_long_prompt_costs_more_as_a_whole() -> None:
     above = Tokens(input=60_000, cache_read=40_001, output=1_000)
     assert cost_usd(price, at) == Decimal("0.003") + Decimal("0.0002") + Decimal("0.00025")
     assert cost_usd(price, above) == Decimal("0.015") + Decimal("0.001000025") + Decimal("0.00125")
+
+
+@pytest.mark.parametrize("tier", ["batch", "realtime"])
+def test_a_step_that_the_table_has_for_realtime_alone_counts_in_batches_too(tier: Tier) -> None:
+    price = unit_price("openai", "gpt-5.5-pro", DAY, tier)
+    assert price is not None
+    short, long = price.steps
+    assert long.above_input_tokens == 272_000
+    assert [getattr(long, kind) / getattr(short, kind) for kind in TOKEN_KINDS] == [2, 2, 2, 2, Decimal("1.5")]
+    assert price.exact
 
 
 def test_a_request_of_every_kind_of_token() -> None:

@@ -18,7 +18,8 @@ from batchpipe.engine.cost.forecast import (
     forecast_rung,
 )
 from batchpipe.engine.cost.most import NO_MARKS, most_prices
-from batchpipe.engine.cost.pricing import Price, PriceFile, PriceRow, PriceStep, Tier, prices_table, unit_price
+from batchpipe.engine.cost.price_rows import PriceRow, prices_table
+from batchpipe.engine.cost.pricing import Price, PriceFile, PriceStep, Tier, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.sending import LOCAL_SETTINGS
 from batchpipe.providers import REGISTRY, RungSettings

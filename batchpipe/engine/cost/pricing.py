@@ -22,15 +22,16 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import metadata, resources
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,7 +43,6 @@ TOKEN_KINDS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "outpu
 ALL_INPUT = -1  # `above_input_tokens` of the lowest step: every request has more
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
-_PLACES = Decimal("1e-15")
 # Where writes to the cache cost money, one of the longer lifetime costs twice an uncached token; the table has not
 # every such price (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#pricing, and the types of
 # `cache_write_tokens_details` in the SDK of GPT-5.6 and later).
@@ -246,19 +246,33 @@ def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | Non
     realtime = _model_price(provider, model, day, {})
     if realtime is None:
         return _from_list(provider, model, day, tier)
-    used, exact = realtime, True
+    steps, exact = _steps(realtime), True
     if tier == "batch":
         found = _model_price(provider, model, day, _BATCH_CONTEXT)
-        exact = found != realtime and _is_cheaper(found, realtime)
-        used = found if exact else realtime
+        batch = _with_steps_of(_steps(found), steps)
+        exact = found != realtime and all(each.output < full.output for each, full in zip(batch, steps, strict=False))
+        steps = batch if exact else steps
     source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}" + ("" if exact else _FULL_PRICE)
-    return Price(provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact)
+    return Price(provider=provider, model=model, day=day, tier=tier, steps=steps, source=source, exact=exact)
 
 
-def _is_cheaper(price: Any, other: Any) -> bool:
-    """Return whether output costs less by `price` than by `other`, at every length of input."""
-    pairs = zip(_steps(price), _steps(other), strict=False)
-    return all(each.output < against.output for each, against in pairs)
+def _with_steps_of(steps: tuple[PriceStep, ...], full: tuple[PriceStep, ...]) -> tuple[PriceStep, ...]:
+    """Return the steps of a batch price, with those of the `full` price that the table leaves out: a batch is as much
+    dearer then as a realtime call.
+    """
+    made = list(steps)
+    for below, step in pairwise(full):
+        if all(each.above_input_tokens != step.above_input_tokens for each in made):
+            last = max((each for each in made if each.above_input_tokens < step.above_input_tokens), key=_start)
+            prices = {
+                kind: getattr(last, kind) * getattr(step, kind) / (getattr(below, kind) or 1) for kind in TOKEN_KINDS
+            }
+            made.append(replace(last, above_input_tokens=step.above_input_tokens, **prices))
+    return tuple(sorted(made, key=_start))
+
+
+def _start(step: PriceStep) -> int:
+    return step.above_input_tokens
 
 
 def _from_list(provider: str, model: str, day: date, tier: Tier) -> Price | None:
@@ -330,70 +344,3 @@ def cost_usd(price: Price, tokens: Tokens, *, token_factor: Decimal = Decimal(1)
     step = price.step(tokens.all_input)
     for_tokens = sum((getattr(step, kind) * getattr(tokens, kind) for kind in TOKEN_KINDS), Decimal(0))
     return for_tokens * token_factor + step.web_search * tokens.web_searches
-
-
-class PriceRow(NamedTuple):
-    """US dollars per token to 15 decimals, from `from_day` until the model's next day.
-
-    The price is for requests with more input, of all kinds, than `above_input_tokens`.
-    """
-
-    provider: str
-    model: str
-    tier: str
-    from_day: date
-    above_input_tokens: int
-    input: Decimal
-    cache_write_5m: Decimal
-    cache_write_1h: Decimal
-    cache_read: Decimal
-    output: Decimal
-    web_search: Decimal
-    source: str
-    exact: bool
-
-
-def prices_table(
-    models: Iterable[tuple[str, str]],
-    days: Iterable[date],
-    *,
-    tiers: Iterable[Tier] = ("batch", "realtime"),
-    file: PriceFile | None = None,
-    price_factor: Decimal = Decimal(1),
-    listed_as: str | None = None,
-) -> list[PriceRow]:
-    """Return the prices of (provider, model) pairs on `days`, as rows to join with.
-
-    A day has no rows where its prices are those of the day before it in `days`. A model whose price is not known has no
-    rows.
-    """
-    ordered, wanted = sorted(set(days)), tuple(tiers)
-    rows = []
-    for provider, model in sorted(set(models)):
-        for tier in wanted:
-            last: Price | None = None
-            for day in ordered:
-                price = unit_price(
-                    provider, model, day, tier, file=file, price_factor=price_factor, listed_as=listed_as
-                )
-                if price is not None and (last is None or replace(price, day=last.day) != last):
-                    rows.extend(_rows(price))
-                    last = price
-    return rows
-
-
-def _rows(price: Price) -> list[PriceRow]:
-    """Return a price as rows, one per step."""
-    return [
-        PriceRow(
-            provider=price.provider,
-            model=price.model,
-            tier=price.tier,
-            from_day=price.day,
-            above_input_tokens=step.above_input_tokens,
-            **{kind: getattr(step, kind).quantize(_PLACES) for kind in (*TOKEN_KINDS, "web_search")},
-            source=price.source,
-            exact=price.exact,
-        )
-        for step in price.steps
-    ]
