@@ -339,13 +339,31 @@ class UnavailableError(Exception):
     """A poll, list, cancel or download failed for now (5xx, time-out, reset, 408, 409, 429). It is safe to repeat.
 
     `retry_after_seconds` (an hour at most) is how long the provider asks to wait, where it does. `status` is the HTTP
-    status, where there was a reply.
+    status, where there was a reply; `by_provider` says that the reply has the provider's own words, and is not that of
+    a proxy.
     """
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        status: int | None = None,
+        by_provider: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.status = status
+        self.by_provider = by_provider
+
+    @property
+    def turned_away(self) -> bool:
+        """Return whether the reply says that a realtime call was not processed: it costs nothing.
+
+        That is a limit (429), a tier that is full (498), or too much load (529; a 503 only in the provider's own words,
+        since a proxy answers so as well after a connection that broke).
+        """
+        return self.status in (429, 498, 529) or (self.status == 503 and self.by_provider)
 
 
 class NoListError(UnavailableError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -151,6 +151,29 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
         ("aiprime",),
         ("anthropic",),
     ]
+
+
+def test_a_deadline_leaves_a_batch_that_nobody_can_be_asked_about(gated: Gated) -> None:
+    """Six batches were quick, so that the seventh is late; its provider has left the settings, and new rows go on."""
+    gated.tables({"aiprime": "GATE_KEY"})
+    text = BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5") + "\n[chunking]\nmax_requests = 2\n"
+    gated.project.pipeline(text)
+    gated.project.rows(numbered(11))
+    assert gated.call("run", "demo").code == 0
+    gated.project.faults({"never_ends": True})
+    gated.project.rows(numbered(12))
+    assert gated.call("run", "demo", "--no-wait").code == 5
+    gated.tables({})
+    gated.project.faults({})
+    gated.project.pipeline(BASIC)
+    gated.project.rows(numbered(14))
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    hurried = gated.call("run", "demo", "--by", soon)
+    assert hurried.code == 3
+    assert "no provider of the settings has the address" in hurried.talk
+    found = dict(gated.project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL"))
+    assert found == {"accepted": 13, "pending": 1}
+    assert gated.project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'cancel_requested'") == [(0,)]
 
 
 def factors(gated: Gated, by: str) -> dict[str, Decimal]:

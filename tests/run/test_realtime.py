@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.common.errors import DatabaseError, LockedError, ProviderError
+from batchpipe.common.errors import DatabaseError, LockedError, PipelineError, ProviderError
 from batchpipe.engine.realtime.journal import CallJournal
 
 REALTIME = BASIC + 'mode = "realtime"\n'
@@ -119,6 +119,35 @@ def test_the_last_few_are_asked_in_realtime(project: Project) -> None:
     project.rows(numbered(80))
     project.faults({"requests": [{"match": f"text number {n}", **INVALID_ONCE} for n in range(61, 67)]})
     assert (project.run().batches, calls(project)) == (2, 5)
+
+
+def test_what_only_batches_take_stays_in_batches_also_for_the_last_few_and_for_a_deadline(project: Project) -> None:
+    long = BASIC.replace("claude-haiku-4-5", "claude-sonnet-4-6").replace("= 200", "= 200_000")
+    project.pipeline(long + "\n[retry]\nstragglers = 5\n")
+    project.rows(numbered(12))
+    project.faults({"requests": [{"match": "text number 12", **INVALID_ONCE}]})
+    soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+    assert project.plan(by=soon).hurry is None
+    result = project.run(by=soon)
+    assert (result.rows["accepted"], result.batches, result.asked, calls(project)) == (12, 2, 0, 0)
+    project.pipeline(long + 'mode = "realtime"\n')
+    with pytest.raises(PipelineError, match="writes at most 128,000 tokens in a realtime call"):
+        project.plan()
+
+
+def test_a_model_with_too_much_load_has_answered_nothing_and_is_asked_again(project: Project) -> None:
+    """A 503 in the words of OpenAI or Gemini costs nothing; that of a proxy may hide an answer, and is booked."""
+    models = {"openai": "openai:gpt-6-luna", "gemini": "gemini:gemini-3.8-flash"}
+    for before, (name, model) in enumerate(models.items()):
+        project.pipeline(REALTIME.replace("claude-haiku-4-5", model), name)
+        project.rows(numbered(20))
+        busy = {"call": "message", "protocol": name, "fault": "status:503", "times": 15, "retry_after": 0.02}
+        project.faults({"calls": [busy]})
+        result = project.run(name)
+        assert (result.rows["accepted"], result.attempts, booked(project)[0]) == (20, 20, before)
+        project.rows(numbered(21))
+        project.faults({"calls": [{**busy, "fault": "status_html:503", "times": 1}]})
+        assert (project.run(name).rows["accepted"], booked(project)[0]) == (21, before + 1)
 
 
 def test_a_storm_of_429_ends_and_costs_nothing(project: Project) -> None:

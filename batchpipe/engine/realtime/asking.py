@@ -26,8 +26,6 @@ PATIENCE_SECONDS = 5.0
 CHUNK_SECONDS = 20.0
 # How long an interrupt waits for the answers to calls that are under way and paid for.
 GRACE_SECONDS = 10.0
-# What the provider says to a request that it does not process: it costs nothing.
-REFUSING = (429, 529)
 RATE_KINDS = ("rate_limit", "queue_full")
 
 Ending = Literal["asked", "paused", "time_is_up", "not_sent"]
@@ -155,7 +153,7 @@ class ChunkAsking:
             self._leave(call)
             return _unchanged
         except UnavailableError as error:
-            if error.status in REFUSING:
+            if error.turned_away:
                 return self._turned_away(call, str(error), error.retry_after_seconds)
             with self._changing:
                 self._found.lost += 1

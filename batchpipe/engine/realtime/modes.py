@@ -4,7 +4,7 @@ and for a deadline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import FRESH_REASONS, Hurry, Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.rungs import rung_problems
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError
 from batchpipe.sql.quoting import Sql, quote_list, sql
@@ -47,14 +48,14 @@ class RungModes:
         self.planner.resolved = self.resolved
         plan = self.planner.plan(snapshot, orders, options)
         if self.has_late or (not in_flight and is_last_few(self.planner.work, self.resolved, plan)):
-            self.planner.resolved = self.resolved.in_realtime
+            self.planner.resolved = asked_at_once(self.resolved, range(1, len(self.resolved.rungs) + 1))
             return self.planner.plan(snapshot, orders, options)
-        late = self._late_rungs(plan)
+        late = {
+            rung: time for rung, time in self._late_rungs(plan).items() if may_be_asked_at_once(self.resolved, rung)
+        }
         if not late:
             return plan
-        rungs = enumerate(self.resolved.rungs, start=1)
-        hurried = tuple(replace(each, mode="realtime") if number in late else each for number, each in rungs)
-        self.planner.resolved = replace(self.resolved, rungs=hurried)
+        self.planner.resolved = asked_at_once(self.resolved, late)
         assert self.by is not None
         names = {rung: self.resolved.providers.full_name(self.resolved.rungs[rung - 1]) for rung in late}
         times = {names[rung]: time for rung, time in late.items()}
@@ -95,6 +96,29 @@ class RungModes:
         return late
 
 
+def may_be_asked_at_once(resolved: Resolved, number: int) -> bool:
+    """Return whether the provider of a rung takes its requests as realtime calls: not those with more room for an
+    answer than only batches have.
+    """
+    rung = replace(resolved.rungs[number - 1], mode="realtime")
+    found = rung_problems(
+        resolved.providers,
+        rung,
+        output_format=resolved.file.pipeline.output.format,
+        sent_schema=resolved.sent_schema(rung),
+    )
+    return all(each.level != "error" for each in found)
+
+
+def asked_at_once(resolved: Resolved, numbers: Collection[int]) -> Resolved:
+    """Return the same pipeline with those of the rungs `numbers` asked in realtime that can be."""
+    rungs = tuple(
+        replace(each, mode="realtime") if number in numbers and may_be_asked_at_once(resolved, number) else each
+        for number, each in enumerate(resolved.rungs, start=1)
+    )
+    return replace(resolved, rungs=rungs)
+
+
 def asks_soon(resolved: Resolved, wakes: Iterable[datetime | None], now: datetime) -> bool:
     """Return whether realtime calls go on after one of the pauses that end at `wakes`, and the pause is short."""
     if all(each.mode == "batch" for each in resolved.rungs):
@@ -123,7 +147,8 @@ def _late(pipeline: str) -> tuple[str, str]:
 def cancel_late(in_flight: BatchesInFlight, by: datetime | None) -> None:
     """Ask the provider to cancel batches that take longer than 90% of the others did, where there is a deadline.
 
-    What they have finished is kept; the rest is due again when they have ended. A batch is asked once.
+    What they have finished is kept; the rest is due again when they have ended. A batch is asked once. One that nobody
+    can be asked about is left, and so is one whose model cannot be asked in realtime.
     Reads `ledger.batches`. Writes `ledger.events`.
     """
     if by is None:
@@ -134,7 +159,11 @@ def cancel_late(in_flight: BatchesInFlight, by: datetime | None) -> None:
     if back := asked - {each.chunk_id for each in in_flight.open}:
         asked -= back
         in_flight.due_again = in_flight.compare_anew = True
-    flying = [each for each in in_flight.open if each.state == "in_flight" and each.batch_id is not None]
+    flying = [
+        each
+        for each in in_flight.open
+        if each.state == "in_flight" and each.batch_id is not None and each.chunk_id not in in_flight.unaskable
+    ]
     if not flying:
         return
     parts = in_flight.parts
@@ -149,10 +178,22 @@ def cancel_late(in_flight: BatchesInFlight, by: datetime | None) -> None:
                 now,
             )
         ]
+    kept = _only_in_batches(parts.resolved) if late else set()
     for each in late:
+        if (each.provider, each.model) in kept:
+            continue
         in_flight.context.shared[key] = asked
         asked.add(each.chunk_id)
         _cancel(in_flight, each)
+
+
+def _only_in_batches(resolved: Resolved) -> set[tuple[str, str]]:
+    """Return the providers and models of the rungs that cannot be asked in realtime."""
+    return {
+        (resolved.provider_of(each).name, each.model)
+        for number, each in enumerate(resolved.rungs, start=1)
+        if not may_be_asked_at_once(resolved, number)
+    }
 
 
 def _cancel(in_flight: BatchesInFlight, batch: OpenBatch) -> None:

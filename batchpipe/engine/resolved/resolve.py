@@ -159,11 +159,6 @@ class Resolved:
         return VOTE_COLUMNS if self.panels else {}
 
     @property
-    def in_realtime(self) -> Resolved:
-        """Return the same pipeline with every rung asked in realtime."""
-        return replace(self, rungs=tuple(replace(each, mode="realtime") for each in self.rungs))
-
-    @property
     def name(self) -> str:
         """Return the pipeline's name."""
         return self.file.pipeline.name

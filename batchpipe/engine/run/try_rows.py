@@ -49,7 +49,6 @@ from batchpipe.store.queries import query
 from batchpipe.template.hints import RowHints
 
 TIMEOUT_SECONDS = 600.0
-REFUSING = (429, 529)  # the statuses that say that a request was not processed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +345,7 @@ class RowTry:
                 raise ProviderError(what, where="--model", hint="Check the model's name, or `base_url`.") from error
             raise refusal(error, provider.key_hash) from error
         except (UnavailableError, NotSentError) as error:
-            refused = isinstance(error, UnavailableError) and error.status in REFUSING
+            refused = isinstance(error, UnavailableError) and error.turned_away
             outcome = "not_sent" if isinstance(error, NotSentError) else "refused" if refused else "lost"
             self._intents.end(str(request.chunk_id), outcome, str(error))
             hint = "Try again; rows that were answered are kept and not sent again."

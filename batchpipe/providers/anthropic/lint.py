@@ -114,9 +114,11 @@ def _meant(model: str) -> str:
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
-    cap = model.long_output or model.max_output
+    batch = rung.mode == "batch"
+    cap = (model.long_output if batch else None) or model.max_output
     if cap is not None and rung.max_tokens > cap:
-        what = f"`{rung.model}` writes at most {cap:,} tokens in a batch; max_tokens is {rung.max_tokens:,}"
+        where = "in a batch" if batch else "in a realtime call"
+        what = f"`{rung.model}` writes at most {cap:,} tokens {where}; max_tokens is {rung.max_tokens:,}"
         yield RuleProblem(key="max_tokens", what=what, hint=f"Write max_tokens = {cap} or less.")
     elif model.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _FEW_TOKENS:
         what = f"`{rung.model}` thinks by default, and its thinking counts against max_tokens = {rung.max_tokens}"

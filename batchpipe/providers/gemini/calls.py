@@ -254,7 +254,9 @@ class Calls(Rules):
         try:
             return realtime.response_of(lines_of(response))
         except UnavailableError as error:
-            raise UnavailableError(self._client.redact(str(error)), status=error.status) from None
+            raise UnavailableError(
+                self._client.redact(str(error)), status=error.status, by_provider=error.by_provider
+            ) from None
         except (httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
             message = f"the stream of the answer broke off ({type(error).__name__}: {error})"
             raise UnavailableError(self._client.redact(values.plain(message))) from None

@@ -106,6 +106,7 @@ def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str
         *_max_tokens(rung, model),
         *_sampling(rung, model),
         *_thinking(rung, model),
+        *_tier(rung),
     ]
 
 
@@ -194,6 +195,15 @@ def _thinking(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
             f"`{rung.usual_name}` takes a thinking_budget from {model.budget_from} to {model.budget_to}, not {budget}"
         )
         yield RuleProblem(key="thinking_budget", what=what, hint="Write a number in that range, or -1.")
+
+
+def _tier(rung: RungSettings) -> Iterator[RuleProblem]:
+    """Yield the problem of a tier other than the usual one, which only realtime calls have."""
+    tier = rung.settings.get("service_tier")
+    if rung.mode == "batch" and tier in TIERS and tier != "standard":
+        what = f'service_tier = "{tier}" is for realtime calls, and the requests of this rung go in batches'
+        hint = 'Write mode = "realtime" on the rung, or remove the line.'
+        yield RuleProblem(key="service_tier", what=what, hint=hint)
 
 
 def _snake(key: str) -> str:

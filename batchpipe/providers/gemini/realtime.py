@@ -72,7 +72,7 @@ def _error(error: Mapping[str, Any], *, begun: bool) -> UnavailableError:
     code = int(error["code"]) if str(error.get("code")).isdecimal() else None
     message = values.plain(f"{error.get('status') or code}: {error.get('message') or 'in the stream of the answer'}")
     known = code is not None and 400 <= code < 600
-    return UnavailableError(message, status=code if known and not begun else None)
+    return UnavailableError(message, status=code if known and not begun else None, by_provider=True)
 
 
 def error_line(custom_id: str, status: int, body: bytes) -> bytes:

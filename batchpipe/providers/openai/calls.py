@@ -209,7 +209,9 @@ class Calls(Rules):
             try:
                 return realtime.body_of(self.endpoint, lines_of(response))
             except UnavailableError as error:
-                raise UnavailableError(self._client.redact(str(error)), status=error.status) from None
+                raise UnavailableError(
+                    self._client.redact(str(error)), status=error.status, by_provider=error.by_provider
+                ) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state("GET", self._path(_BATCHES, batch_id), batch_id)[0]

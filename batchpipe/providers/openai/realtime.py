@@ -106,7 +106,7 @@ def _error(found: Any, *, begun: bool) -> UnavailableError:
     error = found if isinstance(found, dict) else {}
     kind = str(error.get("code") or error.get("type") or "error")
     message = values.plain(f"{kind}: {error.get('message') or 'in the stream of the answer'}")
-    return UnavailableError(message, status=None if begun else _STATUSES.get(kind))
+    return UnavailableError(message, status=None if begun else _STATUSES.get(kind), by_provider=True)
 
 
 def room_of(headers: Mapping[str, str]) -> RateRoom:

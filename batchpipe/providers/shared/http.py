@@ -330,4 +330,5 @@ class Client:
             self._message(response),
             retry_after_seconds=self._retry_after_seconds(response),
             status=response.status_code,
+            by_provider=self._body(response) is not None,
         )

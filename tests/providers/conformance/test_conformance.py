@@ -320,6 +320,12 @@ def test_a_realtime_call_has_the_line_of_a_batch(desk: Desk, tmp_path: Path) -> 
         with pytest.raises(UnavailableError) as unavailable:
             make(desk, "message")
         assert unavailable.value.status == status
+    # Too much load in the provider's own words cost nothing; a proxy says the same of a connection that broke.
+    for fault, own in (("status:503", True), ("status_html:503", False), ("status:500", False), ("status:429", True)):
+        desk.faults({"call": "message", "fault": fault})
+        with pytest.raises(UnavailableError) as unavailable:
+            make(desk, "message")
+        assert unavailable.value.turned_away == (own and (fault != "status:503" or desk.spoken.protocol != "anthropic"))
 
 
 def test_an_uploaded_input_can_be_deleted(desk: Desk) -> None:

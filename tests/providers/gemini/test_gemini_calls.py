@@ -237,6 +237,7 @@ def test_a_stream_that_breaks_off_is_no_answer(kind: str) -> None:
     with pytest.raises(UnavailableError) as error:
         calls.answer("id", encoded("Hello", 9_000), headers={}, timeout_seconds=5)
     assert error.value.status == (503 if kind == "refused" else None)
+    assert error.value.turned_away == (kind == "refused")
 
 
 def talking(answer: Callable[[httpx2.Request], httpx2.Response], **settings: Any) -> Calls:

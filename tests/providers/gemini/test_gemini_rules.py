@@ -106,6 +106,17 @@ def test_the_tiers_of_realtime_calls_have_their_factors() -> None:
     }
 
 
+def test_a_tier_is_for_realtime_calls() -> None:
+    found = {}
+    for mode in ("batch", "realtime"):
+        for tier in ("flex", "standard", "priority"):
+            asked = replace(rung(service_tier=tier), mode=mode)
+            found[mode, tier] = [
+                each.key for each in RULES.problems(asked, output_format="json_schema", sent_schema=SCHEMA)
+            ]
+    assert [each for each, keys in found.items() if keys] == [("batch", "flex"), ("batch", "priority")]
+
+
 def test_texts_that_json_cannot_hold_and_models_that_a_path_cannot() -> None:
     odd = 'half \ud800 of a pair, "quotes", \x00 and \u2028'
     request = encoded("text", Message(odd, odd))
