@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, money, safe, share
 from batchpipe.decide.caching import ExpectedCaching
-from batchpipe.providers.known import with_provider
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -32,17 +31,13 @@ class CacheSavings:
     saved_usd: Decimal
 
 
-def read_cache_use(session: Session, pipelines: Sql) -> list[CacheSavings]:
-    """Return what caching did, by model.
+def read_cache_use(session: Session, pipelines: Sql, full_name: Callable[[str | None, str], str]) -> list[CacheSavings]:
+    """Return what caching did, by model; `full_name` makes the name that is shown of a provider and a model.
 
     Reads `ledger.results`, `ledger.prices`.
     """
-    found = session.dictionaries(query("cache_came_to", pipelines=pipelines))
-    return [_savings(**each) for each in found]
-
-
-def _savings(*, provider: str, model: str, **counts: Any) -> CacheSavings:
-    return CacheSavings(model=with_provider(provider, model), **counts)
+    found = map(dict, session.dictionaries(query("cache_came_to", pipelines=pipelines)))
+    return [CacheSavings(model=full_name(each.pop("provider"), each.pop("model")), **each) for each in found]
 
 
 def expected_object(caching: Sequence[ExpectedCaching]) -> list[dict[str, Any]]:

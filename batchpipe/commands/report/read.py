@@ -206,7 +206,7 @@ def _read(session: Session, named: Named) -> Report:
         runs=last_runs(session, named, LAST),
         days=_days(session),
         reviewed=read_agreement(session, named.names),
-        caching=read_cache_use(session, pipelines),
+        caching=read_cache_use(session, pipelines, with_provider),
         booked_usd=read_booked(session, named.names),
         weeks=read_weeks(session, named.file),
         reported=[ReportedCost(**each) for each in session.dictionaries(query("reported_costs", pipelines=pipelines))],
