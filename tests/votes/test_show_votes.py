@@ -32,13 +32,13 @@ def test_the_vote_names_each_member_with_its_answer_and_its_cost(desk: Desk, tmp
     )
     desk.rows(numbered(3))
     desk.pipeline(HEAD + PANEL + TOP)
-    assert story(desk, "1")["vote"] is None
+    assert story(desk, "1")["votes"] == []
     members = story(desk, "1")["now"]["due"]["members"]
     assert [each["model"] for each in members] == ["claude-haiku-4-5", "gpt-6-luna", "gemini-3.8-flash"]
     desk.run(where="id < 3")
 
     first = story(desk, "1")
-    vote = first["vote"]
+    [vote] = first["votes"]
     assert (vote["rung"], vote["name"], round(float(vote["agreement"]), 2), vote["quorum"]) == (
         1,
         "panel of 3",
@@ -58,7 +58,7 @@ def test_the_vote_names_each_member_with_its_answer_and_its_cost(desk: Desk, tmp
 
     # A member that fails in the end casts no vote; the two that are left disagree, and the row goes up.
     second = story(desk, "2")
-    failed = second["vote"]["members"][1]
+    failed = second["votes"][0]["members"][1]
     assert (failed["state"], failed["valid"], failed["document"]) == ("failed", False, None)
     assert failed["error"]
     assert (second["output"]["label"], second["output"]["_rung"]) == ("billing", 2)
@@ -77,6 +77,31 @@ def test_the_vote_names_each_member_with_its_answer_and_its_cost(desk: Desk, tmp
     html = page.read_text(encoding="utf-8")
     assert "Vote on rung 1, panel of 3" in html
     assert "openai:gpt-6-luna" in html
+
+
+def test_each_rung_that_voted_shows_its_vote(desk: Desk, tmp_path: Path) -> None:
+    three = {"claude-haiku-4-5": ["bug"], "gpt-6-luna": ["other"], "gemini-3.8-flash": ["billing"]}
+    desk.answers({**three, "claude-opus-4-8": ["bug"]})
+    desk.rows(numbered(1))
+    desk.pipeline(HEAD + PANEL + TOP + "samples = 2\n")
+    desk.run()
+
+    first, second = story(desk, "1")["votes"]
+
+    assert [(each["rung"], each["name"], len(each["members"])) for each in (first, second)] == [
+        (1, "panel of 3", 3),
+        (2, "2 x claude-opus-4-8", 2),
+    ]
+    text = ask(desk, show, "demo", ["1"]).out
+    assert text.index("vote on rung 1, panel of 3") < text.index("vote on rung 2, 2 x claude-opus-4-8")
+    page = tmp_path / "row.html"
+    ask(desk, show, "demo", ["1"], html=str(page))
+    assert all(f"Vote on rung {rung}" in page.read_text(encoding="utf-8") for rung in (1, 2))
+    # Under another input only the votes of that input are shown: a row that agrees at once has one.
+    desk.answers({model: ["bug"] for model in three})
+    desk.rows([{**numbered(1)[0], "lang": "de"}])
+    desk.run()
+    assert [each["rung"] for each in story(desk, "1")["votes"]] == [1]
 
 
 def test_the_samples_that_a_run_would_ask_are_named(desk: Desk) -> None:

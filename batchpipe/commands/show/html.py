@@ -60,8 +60,8 @@ def history_sections(
     if found.output is not None:
         left.append(Heading(text="Answer that stands"))
         left.append(Pairs(found=[(name, _value(value)) for name, value in found.output.items()]))
-    if found.vote is not None:
-        left += vote_blocks(found.vote)
+    for each in found.votes:
+        left += vote_blocks(each)
     if being_read:
         left.append(Sentences(found=["The present input is being read …"], tone="soft"))
     elif found.now is None:

@@ -127,8 +127,8 @@ class RecordedReview:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowHistory:
     """Everything that is known of one row. `now` is None where the row left the input, or `problem` kept the input
-    unread. `made_of` are the rows of other pipelines that its input is made of. `vote` is the newest vote over its
-    answers.
+    unread. `made_of` are the rows of other pipelines that its input is made of. `votes` are those over its answers, one
+    for each rung that voted.
     """
 
     pipeline: str
@@ -147,7 +147,7 @@ class RowHistory:
     decisions: Sequence[Decision]
     reviews: Sequence[RecordedReview]
     made_of: Sequence[MadeOf] = ()
-    vote: RowVote | None = None
+    votes: Sequence[RowVote] = ()
 
 
 def review_of(row: Mapping[str, Any]) -> RecordedReview:
@@ -160,8 +160,7 @@ def history_text(history: RowHistory, suggest: Callable[[str], str]) -> str:
     parts = [_head(history)]
     if history.output is not None:
         parts.append("output\n" + pairs([(name, _value(value)) for name, value in history.output.items()]))
-    if history.vote is not None:
-        parts.append(vote_text(history.vote))
+    parts += [vote_text(each) for each in history.votes]
     parts.append(_now(history, suggest))
     parts += [_attempt(number, each) for number, each in enumerate(history.attempts, start=1)]
     if history.decisions:

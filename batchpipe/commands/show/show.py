@@ -15,7 +15,7 @@ from batchpipe.commands.results.rows import find_output, row_of
 from batchpipe.commands.show.html import LEFT_OUT, history_sections
 from batchpipe.commands.show.row import Reading, read_row
 from batchpipe.commands.show.row_history import Attempt, Decision, RowHistory, history_text, review_of
-from batchpipe.commands.show.votes import read_vote
+from batchpipe.commands.show.votes import read_votes
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import is_paused, standing_reviews
@@ -183,7 +183,7 @@ def _history(session: Session, file: PipelineFile, names: Sequence[str], key: st
         attempts=attempts,
         decisions=[Decision(**each) for each in decisions],
         reviews=[review_of(each) for each in reviews],
-        vote=read_vote(session, file, key),
+        votes=read_votes(session, file, key),
     )
 
 

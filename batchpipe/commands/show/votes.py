@@ -1,11 +1,13 @@
-"""The vote of a row in `show`: each member of the rung that asked more than once, and the answer that stands."""
+"""The votes of a row in `show`: each member of a rung that asked more than once, and the answer that won there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
+from typing import Any
 
 from batchpipe.commands.printing.text import moment, money, pairs, safe
 from batchpipe.commands.printing.votes import member_names, vote_agreement_text
@@ -42,7 +44,7 @@ class ShownMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowVote:
-    """The newest vote of a row, or its members before the vote is cast: then `cast_at` is None.
+    """The vote of a row on one rung, or the rung's members before the vote is cast: then `cast_at` is None.
 
     `name` is what people call the rung. `agreement` is the share of the valid answers that agree with that of the
     winner; None without a quorum. `quorum` is that of the file as it is now.
@@ -56,18 +58,27 @@ class RowVote:
     members: Sequence[ShownMember]
 
 
-def read_vote(session: Session, file: PipelineFile, key: str) -> RowVote | None:
-    """Return the newest vote of the row called `key`, or its members where they have not voted since.
+def read_votes(session: Session, file: PipelineFile, key: str) -> list[RowVote]:
+    """Return the votes that led to the newest vote of the row called `key`, one for each rung that voted, and last the
+    members that have not voted since.
 
-    Return None for a row that was never asked more than once. Reads `ledger.votes`, `ledger.part_decisions`,
-    `ledger.requests`, `ledger.results`.
+    A row that was never asked more than once has none. Reads `ledger.votes`, `ledger.decisions`,
+    `ledger.part_decisions`, `ledger.requests`, `ledger.results`.
     """
     pipelines = quote_list(file.pipeline.names)
     cast = session.dictionaries(query("members_of_vote", pipelines=pipelines), {"key": key})
-    seq = cast[0]["seq"] if cast else 0
-    found = session.dictionaries(query("members_without_vote", pipelines=pipelines), {"key": key, "seq": seq}) or cast
-    if not found:
-        return None
+    seq = cast[-1]["seq"] if cast else 0
+    waiting = session.dictionaries(query("members_without_vote", pipelines=pipelines), {"key": key, "seq": seq})
+    # Where members are asked anew, the votes before are of another question.
+    found = [each for each in cast if not waiting or each["started"] == waiting[0]["started"]]
+    by_rung = [
+        list(members) for _, members in groupby([*found, *waiting], lambda each: (each["cast_at"], each["rung"]))
+    ]
+    return [_vote(file, members) for members in by_rung]
+
+
+def _vote(file: PipelineFile, found: Sequence[Mapping[str, Any]]) -> RowVote:
+    """Return the vote of the members of one rung."""
     members = [ShownMember(**{name: each[name] for name in ShownMember.__dataclass_fields__}) for each in found]
     number = found[0]["rung"]
     rungs = file.pipeline.models

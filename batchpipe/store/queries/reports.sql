@@ -366,14 +366,24 @@ GROUP BY ALL
 ORDER BY ALL
 
 -- name: members_of_vote
--- The members of the newest vote over a row. A row that shares an answer does not pay for it.
-WITH newest AS (
+-- The members of the newest vote on each rung that led to the newest vote over a row. A row that shares an answer does not
+-- pay for it.
+WITH cast_votes AS (
     SELECT * FROM ledger.votes WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
-    QUALIFY row_number() OVER (ORDER BY seq DESC) = 1
+),
+begun AS (
+    SELECT arg_max(started, seq) AS started FROM ledger.decisions
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) AND seq <= (SELECT max(seq) FROM cast_votes)
+),
+newest AS (
+    SELECT v.*, b.started
+    FROM cast_votes v, begun b
+    WHERE v.seq >= b.started
+    QUALIFY row_number() OVER (PARTITION BY v.rung ORDER BY v.seq DESC) = 1
 ),
 members AS (
-    SELECT rung, agreement, recorded_at, seq, custom_id AS standing, unnest(votes) AS vote, unnest(custom_ids) AS custom_id,
-        generate_subscripts(custom_ids, 1) AS place
+    SELECT rung, agreement, recorded_at, seq, started, custom_id AS standing, unnest(votes) AS vote,
+        unnest(custom_ids) AS custom_id, generate_subscripts(custom_ids, 1) AS place
     FROM newest
 ),
 asked AS (
@@ -392,7 +402,7 @@ errors AS (
     WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) AND custom_id IN (SELECT custom_id FROM members)
     GROUP BY custom_id
 )
-SELECT m.rung, m.agreement, m.recorded_at AS cast_at, m.seq, m.vote.model AS model, q.provider, m.vote.part AS part,
+SELECT m.rung, m.agreement, m.recorded_at AS cast_at, m.seq, m.started, m.vote.model AS model, q.provider, m.vote.part AS part,
     CASE WHEN m.vote.valid THEN 'valid' ELSE 'failed' END AS state, m.vote.valid AS valid,
     coalesce(m.custom_id = m.standing, false) AS winner, m.vote.document::VARCHAR AS document,
     CASE WHEN q.leads THEN c.cost_usd ELSE 0 END AS cost_usd, m.custom_id, e.error
@@ -400,7 +410,7 @@ FROM members m
 LEFT JOIN asked q ON q.custom_id = m.custom_id
 LEFT JOIN costs c ON c.custom_id = m.custom_id
 LEFT JOIN errors e ON e.custom_id = m.custom_id
-ORDER BY m.place
+ORDER BY m.seq, m.rung, m.place
 
 -- name: members_without_vote
 -- How the members of a row stand whose vote is not cast yet.
@@ -426,7 +436,7 @@ results AS (
     WHERE custom_id IN (SELECT custom_id FROM newest)
     GROUP BY custom_id
 )
-SELECT n.rung, NULL::DOUBLE AS agreement, NULL::TIMESTAMP AS cast_at, n.model, q.provider, n.part, n.state,
+SELECT n.rung, NULL::DOUBLE AS agreement, NULL::TIMESTAMP AS cast_at, n.started, n.model, q.provider, n.part, n.state,
     n.state = 'valid' AS valid, false AS winner, CASE WHEN n.state = 'valid' THEN r.output::VARCHAR END AS document,
     CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS cost_usd, n.custom_id, n.error
 FROM newest n
