@@ -58,7 +58,9 @@ def new(
     ] = None,
     samples: Annotated[
         int,
-        typer.Option("--samples", min=1, metavar="N", help="Ask one model N times; its answers vote on the label."),
+        typer.Option(
+            "--samples", min=1, max=15, metavar="N", help="Ask one model N times; its answers vote on the label."
+        ),
     ] = 1,
     as_json: Json = False,
 ) -> Task:

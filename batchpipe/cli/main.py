@@ -8,7 +8,6 @@ import errno
 import gc
 import io
 import os
-import re
 import shlex
 import signal
 import sys
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from batchpipe.commands.call.call import Call
 
 COMMAND_LINE = "the command line"
-NO_NUMBER = re.compile(r"Input should be a valid integer.*")  # the words of the library that reads options
 GLOBAL_FLAGS = ("--emulator", "--debug", "--quiet", "-q")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 # Imports and rows make almost no reference cycles. The default thresholds would spend a fifth of a start on them.
@@ -139,8 +137,13 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 def _usage_error(error: TyperException) -> UsageError:
     """Return the parser's error as a UsageError, with the nearest names."""
-    what = NO_NUMBER.sub("a whole number is wanted", error.format_message().replace("\n\t", " "))
+    from batchpipe.cli.number_words import number_words
+
     place = getattr(getattr(error, "ctx", None), "command_path", "batchpipe")
+    number = number_words(error)
+    if number is not None:
+        return UsageError(number[0], where=COMMAND_LINE, hint=f"{number[1]} See: {place} --help")
+    what = error.format_message().replace("\n\t", " ")
     near = sorted(getattr(error, "possibilities", None) or ())
     if hasattr(error, "possibilities"):
         name = str(getattr(error, "option_name", ""))

@@ -145,6 +145,8 @@ def test_a_number_that_no_open_order_has_is_refused(project: Project) -> None:
     with pytest.raises(UsageError, match="no open order 7") as found:
         project.run(withdraw=(7,))
     assert found.value.hint == "Open orders: 1."
+    with pytest.raises(UsageError, match="no open order -1"):
+        project.plan(withdraw=(-1,))
     assert words(project) == {"redo": 2, "unchanged": 1}
 
 

@@ -140,13 +140,26 @@ def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[in
     """
     rows = session.dictionaries(query("open_orders", pipelines=quote_list(names)))
     known = {row["number"]: row for row in rows}
+    _refuse_unknown(list(known), numbers)
     for number in dict.fromkeys(numbers):
-        if number not in known:
-            listed = ", ".join(str(each) for each in known)
-            hint = f"Open orders: {listed}." if listed else "No order is open."
-            raise UsageError(f"there is no open order {number}", where="--withdraw", hint=hint)
         data = {"order_id": str(known[number]["order_id"]), "number": number}
         add_event(session, names[0], "order_withdrawn", data, run_id=run_id)
+
+
+def orders_left(orders: Sequence[Order], withdrawn: Sequence[int]) -> list[Order]:
+    """Return the open orders that are left once those numbered in `withdrawn` are withdrawn.
+
+    Raises UsageError for a number of no open order.
+    """
+    _refuse_unknown([each.number for each in orders], withdrawn)
+    return [each for each in orders if each.number not in withdrawn]
+
+
+def _refuse_unknown(known: Sequence[int | None], numbers: Sequence[int]) -> None:
+    for number in numbers:
+        if number not in known:
+            hint = f"Open orders: {', '.join(map(str, known))}." if known else "No order is open."
+            raise UsageError(f"there is no open order {number}", where="--withdraw", hint=hint)
 
 
 def output_relation(

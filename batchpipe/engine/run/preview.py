@@ -25,7 +25,7 @@ from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
 from batchpipe.engine.plan.cache_marks import prefix_tokens
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
 from batchpipe.engine.plan.ladder_edits import LadderEdit, ladder_edits, order_of, with_cost
-from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
+from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, orders_left
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.plan.prompt_diff import (
@@ -195,7 +195,7 @@ def _planned(
     with context.database.reading(work) as session:
         resolved = under_recorded_recipes(session, resolved)
         snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
-        recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
+        recorded = orders_left(open_orders(session, resolved), options.withdraw)
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
         busy, gate = _load(session, resolved, options), _gate_at_the_beginning(session, resolved, snapshot)
