@@ -133,6 +133,13 @@ RULES = (
         "`query_table()`, a view of the database",
         mend="name the pipelines: `[input] after_pipelines = [...]`; an empty list says that it reads none",
     ),
+    Rule(
+        code=Code.P016,
+        name="empty-query",
+        finds="a query of `[prompt.queries]` that the prompt uses and that gives no row: its turns, examples or list "
+        "are missing from every request; `plan` says so too",
+        mend="add rows to what it reads, or remove it from the prompt",
+    ),
 )
 
 

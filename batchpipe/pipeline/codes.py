@@ -23,3 +23,4 @@ class Code(StrEnum):
     P013 = "P013"
     P014 = "P014"
     P015 = "P015"
+    P016 = "P016"

@@ -25,6 +25,10 @@ def turn_problems(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tupl
     if missing:
         yield f"the query `{name}` has no column {' and no column '.join(missing)}", hint
         return
+    for column in COLUMNS if rows else ():
+        if f"{column}_1" in rows[0]:  # so DuckDB calls the second column of a name
+            yield f"the query `{name}` gives two columns called {column}", f"Keep one of them: SELECT ... AS {column}."
+            return
     for number, row in enumerate(rows, start=1):
         for column in COLUMNS:
             try:

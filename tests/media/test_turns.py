@@ -89,6 +89,7 @@ def test_the_change_of_the_turns_is_shown(project: Project, typed: CommandLine) 
         (("(n, user, assistant)", "(n, user, answer)"), "has no column assistant"),
         (("'It crashes'", "NULL"), "row 2 of the query `examples` has no text in user"),
         (("'It crashes'", "'  '"), "row 2 of the query `examples` has no text in user"),
+        (("SELECT * FROM", "SELECT user, user, assistant FROM"), "gives two columns called user"),
     ],
 )
 def test_a_query_that_gives_no_turns_is_an_error(project: Project, edit: tuple[str, str], words: str) -> None:
@@ -100,6 +101,28 @@ def test_a_query_that_gives_no_turns_is_an_error(project: Project, edit: tuple[s
 
     with pytest.raises(PipelineError, match=words):
         read()
+
+
+def test_a_query_that_gives_no_row_is_told_of(project: Project, typed: CommandLine) -> None:
+    project.rows(numbered(1))
+    project.pipeline(TURNS.replace(" ORDER BY n", " WHERE n > 2"))
+    [warned] = [each for each in typed("check", "demo", "--json").value["warnings"] if each["code"] == "P016"]
+    assert warned["message"] == "the query `examples` gives no row: no turn stands before the messages"
+    assert (warned["where"], warned["hint"]) == (
+        "pipelines/demo.toml:12 [prompt.queries] examples",
+        "Add rows to what it reads, or remove `turns`.",
+    )
+    assert "no turn stands before the messages\n    Add rows to what it reads" in typed("plan", "demo").out
+    assert len(typed("plan", "demo", "--json").value["empty_queries"]) == 1
+    # A list that a template shows is told of as well; one that nothing uses is not.
+    unused = TURNS.replace(" ORDER BY n", " WHERE n > 2").replace('turns = "examples"\n', "")
+    project.pipeline(unused)
+    assert "P016" not in typed("check", "demo").out
+    project.pipeline(unused.replace('user_text = "', 'user_text = "{{ examples | length }}'))
+    assert "the prompt shows nothing of it  [P016 empty-query]" in typed("check", "demo").out
+    project.pipeline(TURNS)
+    assert "P016" not in typed("check", "demo").out
+    assert "gives no row" not in typed("plan", "demo").out
 
 
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "openai:gpt-6-sol"])

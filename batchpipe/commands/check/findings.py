@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchpipe.common.errors import BatchpipeError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.pricing import listed_providers
+from batchpipe.engine.resolved.empty_queries import empty_queries
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.csv_look import rounded_columns
 from batchpipe.engine.source.source import Source
@@ -52,7 +53,11 @@ def warnings(
 
 def judge_warnings(context: Context, resolved: Resolved) -> list[Warned]:
     """Return the findings about the models of a judge, which is a pipeline of its own."""
-    known = {Code.P009: list(_model_settings(resolved)), Code.P011: _unknown_prices(context, resolved)}
+    known: Mapping[Code, Sequence[Finding]] = {
+        Code.P009: list(_model_settings(resolved)),
+        Code.P011: _unknown_prices(context, resolved),
+        Code.P016: _empty_queries(resolved),
+    }
     return [
         Warned(code=rule.code, name=rule.name, problem=Problem(what=each.what, where=each.where, hint=each.hint))
         for rule in RULES
@@ -118,8 +123,13 @@ def _subject(
             Code.P013: list(too_long),
             Code.P015: list(_hidden_tables(context, file, source)),
             Code.P014: [] if offline else list(_rounded_values(resolved, source)),
+            Code.P016: _empty_queries(resolved, [each.where for each in source.unread]),
         },
     )
+
+
+def _empty_queries(resolved: Resolved, unread: Sequence[str] = ()) -> list[Finding]:
+    return [Finding(what=each.what, where=each.where, hint=each.hint) for each in empty_queries(resolved, unread)]
 
 
 def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.plan.type_changes import TypeChange
+from batchpipe.engine.resolved.empty_queries import empty_queries
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview
 
@@ -123,6 +124,9 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["to_take_in"] = unknown_object(found.unknown)
     if found.unaskable:
         value["without_provider"] = [{"what": each.what, "fix": each.hint} for each in found.unaskable]
+    empty = empty_queries(found.resolved)
+    if empty:
+        value["empty_queries"] = [{"what": each.what, "where": each.where, "fix": each.hint} for each in empty]
     if found.type_changes:
         value["type_changes"] = [asdict(each) for each in found.type_changes]
     if rows:
@@ -176,6 +180,8 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
     for nobody in found.unaskable:
         lines += [safe(nobody.what), *(safe(each) for each in (nobody.hint or "").splitlines())]
     lines += [f"{name} is assumed to take batches: its `mode` is not set" for name in found.assumed]
+    for query in empty_queries(found.resolved):
+        lines += [f"{safe(query.where)}: {safe(query.what)}", f"  {safe(query.hint)}"]
     lines += [_type_change(each) for each in found.type_changes]
     if found.unfit_keys is not None:
         lines.append(safe(found.unfit_keys.text))
