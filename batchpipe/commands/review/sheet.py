@@ -151,23 +151,40 @@ def _lines(desk: Desk, path: Path) -> Iterator[SheetLine]:
     except UnicodeDecodeError as error:
         hint = "Save it as CSV UTF-8."
         raise UsageError("the file is not UTF-8", where=str(path), hint=hint) from error
+    if "\n" not in text:  # a spreadsheet may end lines as the first Macintosh did
+        text = text.replace("\r", "\n")
     csv.field_size_limit(max(len(text), 131_072))
     first = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=first.count)
     reader = csv.reader(_physical(text), delimiter=delimiter)
-    header = [_plain(each) for each in next(reader, [])]
+    records = _records(reader, path)
+    header = [_plain(each) for each in next(records, [])]
     needed = [*desk.resolved.file.pipeline.input.key, *(form.name for form in desk.forms), VERDICT, TOKEN]
     missing = [name for name in needed if name not in header]
     if missing:
         what = f"the file lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
         hint = "Keep the first line as --export wrote it, or export again."
         raise UsageError(what, where=f"{path.name}:1", hint=hint)
+    doubled = [name for name in needed if header.count(name) > 1]
+    if doubled:
+        what = f"the file has the column{'s' if len(doubled) > 1 else ''} {', '.join(doubled)} twice"
+        raise UsageError(what, where=f"{path.name}:1", hint="Keep one of them: the one with your corrections.")
     begun = reader.line_num
-    for cells in reader:
+    for cells in records:
         number, begun = begun + 1, reader.line_num
         if any(cells):
             whole = [*cells, *[""] * (len(header) - len(cells))]
             yield SheetLine(number=number, cells=dict(zip(header, whole, strict=False)))
+
+
+def _records(reader: Any, path: Path) -> Iterator[list[str]]:
+    """Yield the records of a file. Raises UsageError where it is no CSV."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        # The one mistake that a reader that is not strict finds.
+        what, hint = "a cell has a line break and no quotes around it", "Save the file as CSV UTF-8, with quotes."
+        raise UsageError(what, where=f"{path.name}:{reader.line_num}", hint=hint) from error
 
 
 def _physical(text: str) -> Iterator[str]:
@@ -198,7 +215,7 @@ def _unknown(line: SheetLine, known: ReviewRow | None, key: Sequence[str], where
     shown = ", ".join(line.cells[each] for each in key)
     again = "Export again, and leave this line out here."
     if known is None:
-        hint = "Keep the key and _answer of a line together, as --export wrote them; " + again
+        hint = "Keep the key and _answer of a line together, as --export wrote them. " + again
         return Problem(what=f"there is no answer for the row {shown!r}", where=where, hint=hint)
     what = f"the answer of the row {shown!r} is not the one that was exported"
     if known.reviewed_by is not None:
