@@ -239,7 +239,10 @@ def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield (*path, "samples"), "samples is for a rung with one model", hint
     for number, member in enumerate(members):
         name = member.get("model") if isinstance(member, Mapping) else member
-        if isinstance(name, str) and not _NAMES_A_MODEL.fullmatch(name):
+        if name == LOCAL:
+            hint = 'Write it as the first rung of its own: [[models]] model = "local"; and name models here.'
+            yield (*path, "panel", number), "the local model cannot vote in a panel", hint
+        elif isinstance(name, str) and not _NAMES_A_MODEL.fullmatch(name):
             yield (*path, "panel", number), f'"{name}" names no model', _NAME_OF_A_MODEL
         own = member.get("max_tokens") if isinstance(member, Mapping) else None
         if own is None and "max_tokens" not in rung:
@@ -255,8 +258,9 @@ def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 f"Add samples or panel, or remove {key}.",
             )
     quorum = rung.get("quorum")
-    if isinstance(quorum, int) and isinstance(count, int) and 1 < count < quorum:
-        yield (*path, "quorum"), f"a quorum of {quorum} is more than its {count} answers", f"Write at most {count}."
+    if isinstance(quorum, int) and isinstance(count, int) and (count > 1 or members) and count < quorum:
+        answers = f"its {count} answers" if count > 1 else "its one answer"
+        yield (*path, "quorum"), f"a quorum of {quorum} is more than {answers}", f"Write at most {count}."
 
 
 def is_local(rung: Any) -> bool:

@@ -23,6 +23,7 @@ FILTERS = (LIKELY, NEAR)
 # The name in the context under which a row's hints stand; no template can write it.
 SAID = "hints()"
 MOST = 100
+INNER = "likely() takes a field of the answer itself: fields.label.likely(10), and no field within an object or a list"
 WORDS = {
     LIKELY: "likely() takes how many values, as a number: fields.label.likely(10)",
     NEAR: "near() takes how many rows, as a number: near(5)",
@@ -84,14 +85,25 @@ def with_filters(tree: nodes.Template) -> nodes.Template:
     """Replace each call of `fields.NAME.likely(N)` and `near(N)` by a filter.
 
     A template that gives `fields` or `near` a meaning of its own keeps it. Raises TemplateSyntaxError for a call whose
-    argument is not one number, and for `fields.NAME.likely` without brackets.
+    argument is not one number, for `fields.NAME.likely` without brackets, and for a field within a field.
     """
     wanted = frozenset({"fields", "near"} - own_names(tree))
     changed = replace_calls(tree, partial(_hint, wanted)) if wanted else tree
     for each in changed.find_all(nodes.Getattr) if "fields" in wanted else ():
         if each.attr == "likely" and _member_of_fields(each.node) is not None:
             raise jinja2.TemplateSyntaxError(f"{WORDS[LIKELY]}; from 1 to {MOST}", each.lineno)
+        if each.attr == "likely" and _is_below_a_field(each.node):
+            raise jinja2.TemplateSyntaxError(INNER, each.lineno)
     return changed
+
+
+def _is_below_a_field(node: nodes.Node) -> bool:
+    """Return whether a node is something within a field: `fields.x.fields.y`."""
+    while isinstance(node, nodes.Getattr | nodes.Getitem):
+        node = node.node
+        if _member_of_fields(node) is not None:
+            return True
+    return False
 
 
 def _hint(wanted: frozenset[str], call: nodes.Call) -> nodes.Node | None:

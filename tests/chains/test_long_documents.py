@@ -88,8 +88,11 @@ def test_odd_texts_have_parts_too() -> None:
     # An overlap is at most the part before.
     wide = parts("One sentence after another. " * 100, ", tokens := 50, overlap := 500")
     assert all(each["tokens"] <= 100 for each in wide)
-    assert parts("a b", ", tokens := 0, overlap := -3")
     assert parts("\r\n \n\t") != []
+    # Parts of no size would be a request for each word, and an unknown overlap left the parts without their text.
+    for arguments in ("tokens := 0", "tokens := NULL", "overlap := -3", "overlap := NULL"):
+        with pytest.raises(duckdb.Error, match=f"split_text: {arguments.split()[0]} is a number"):
+            parts("a b", f", {arguments}")
     with pytest.raises(duckdb.Error, match="'paragraph' or 'heading'"):
         parts("a", ", by := 'page'")
 

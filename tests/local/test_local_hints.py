@@ -133,6 +133,8 @@ def test_a_row_without_usable_numbers_goes_up_and_teaches_nothing(tmp_path: Path
         ("{{ fields.label.likely() }} {{ body }}", "likely() takes how many values"),
         ("{{ fields.label.likely }} {{ body }}", "syntax error: likely() takes how many values"),
         ("{{ near(body) }}", "near() takes how many rows"),
+        ("{{ fields.label.fields.kind.likely(2) }} {{ body }}", "and no field within an object or a list"),
+        ("{{ fields.label['items'].likely(2) }} {{ body }}", "likely() takes a field of the answer itself"),
         ("{{ near(0) }} {{ body }}", "from 1 to 100"),
         ("{{ fields.confidence.likely(3) }} {{ body }}", "are not listed"),
         ("{{ fields.lable.likely(3) }} {{ body }}", "there is no output field `lable`"),

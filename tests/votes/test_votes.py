@@ -222,6 +222,11 @@ def test_check_names_votes_that_cannot_be_cast_and_samples_that_are_the_same(des
     desk.pipeline(words + PANEL.replace("max_tokens", 'vote = "lable"\nmax_tokens'))
     with pytest.raises(PipelineError, match="no field 'lable' to vote on"):
         desk.plan()
+    alone = '[[models]]\npanel = ["claude-haiku-4-5"]\nmax_tokens = 9\n'
+    with pytest.raises(PipelineError, match="a quorum of 2 is more than its one answer"):
+        desk.pipeline(HEAD + alone + "quorum = 2\n")
+    with pytest.raises(PipelineError, match="the local model cannot vote in a panel"):
+        desk.pipeline(HEAD + alone.replace('["', '["local", "'))
     with pytest.raises(PipelineError, match="a quorum of 4 is more than its 3 answers"):
         desk.pipeline(HEAD + PANEL.replace("max_tokens", "quorum = 4\nmax_tokens"))
     with pytest.raises(PipelineError, match="both model and panel"):

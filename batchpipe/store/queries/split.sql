@@ -21,7 +21,8 @@
 -- end, level, md5 and number of the best piece so far.
 CREATE OR REPLACE MACRO memory.main.split_text(document, tokens := 4000, overlap := 200, "by" := 'paragraph') AS (
 list_transform([{
-    'most': greatest(tokens, 1)::BIGINT * 4,
+    'most': CASE WHEN tokens >= 1 THEN greatest(tokens, 1)::BIGINT * 4 ELSE error('split_text: tokens is a number from 1') END,
+    'overlap': CASE WHEN overlap >= 0 THEN overlap::BIGINT ELSE error('split_text: overlap is a number of tokens from 0') END,
     'bytes': strlen(document::VARCHAR)::BIGINT,
     'marked': CASE WHEN "by" = 'heading'
         THEN string_split(regexp_replace(document::VARCHAR, '(?m)^(#{1,6}[ \t])', chr(57345) || chr(57346) || '\1', 'g'), chr(57345) || chr(57346))
@@ -126,9 +127,9 @@ list_transform([{
     list_transform(range(1, len(bounds)), lambda i: array_to_string(list_transform(pieces[bounds[i] + 1 : bounds[i + 1]], lambda piece: piece.t), ''))
 ], lambda texts: list_transform([{
     'hashes': list_transform(texts, lambda each: md5(each)),
-    'heads': list_transform(texts, lambda each, i: CASE WHEN i = 1 OR overlap <= 0 THEN ''
-        WHEN strlen(texts[i - 1]) <= overlap * 4 THEN texts[i - 1]
-        ELSE regexp_replace(right(texts[i - 1], (overlap::BIGINT * 4 * length(texts[i - 1]) // strlen(texts[i - 1]))::BIGINT), '^\S*\s*', '') END)
+    'heads': list_transform(texts, lambda each, i: CASE WHEN i = 1 OR given.overlap = 0 THEN ''
+        WHEN strlen(texts[i - 1]) <= given.overlap * 4 THEN texts[i - 1]
+        ELSE regexp_replace(right(texts[i - 1], (given.overlap * 4 * length(texts[i - 1]) // strlen(texts[i - 1]))::BIGINT), '^\S*\s*', '') END)
 }], lambda made: list_transform(texts, lambda each, i: {
     'id': made.hashes[i] || CASE WHEN list_contains(made.hashes[1 : i - 1], made.hashes[i])
         THEN '-' || (1 + len(list_filter(made.hashes[1 : i - 1], lambda other: other = made.hashes[i])))::VARCHAR ELSE '' END,
