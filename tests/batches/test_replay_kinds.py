@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import pyarrow
 import pytest
 from calls import ask
 from desks import HEAD, PANEL, THREE, TOP
@@ -17,6 +21,7 @@ from batchpipe.commands.recover import recover
 from batchpipe.commands.status.status import status
 from batchpipe.commands.try_rows import try_rows
 from batchpipe.common.errors import GateError
+from batchpipe.engine.batches.collect import Collector
 
 REALTIME = 'mode = "realtime"\n'
 ITEMS = """
@@ -164,3 +169,163 @@ def test_recover_does_not_say_that_it_took_in_what_it_could_not_read(project: Pr
     said = ask(project, recover, "demo", None, abandon=False, from_raw=False).talk + "\n".join(project.said)
     assert "they are taken in" not in said
     assert "1 chunk cannot be read" in said
+
+
+class KilledError(Exception):
+    """Ends a run as a kill does."""
+
+
+def raw_file(project: Project, ending: str) -> Path:
+    """Return the only file of the raw folder that ends so."""
+    (path,) = (project.root / ".batchpipe" / "raw").glob(f"*{ending}")
+    return path
+
+
+def killed_while_recording(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ask all rows in realtime; return a backup that has the chunk open, of a database that has the answers."""
+
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Collector, "_record", killed)
+        with pytest.raises(KilledError):
+            project.run()
+    backup = project.root / "backup"
+    shutil.copy(project.root / "batchpipe.duckdb", backup)
+    assert project.run().submitted == 0
+    return backup
+
+
+def two_lines_and_noise(path: Path) -> bytes:
+    """Return a compressed file of the first two lines of a file, and bytes that cannot be read after them."""
+    with pyarrow.input_stream(str(path), compression="zstd") as file:
+        lines = file.read().splitlines(keepends=True)
+    part = path.with_name("two")
+    with pyarrow.output_stream(str(part), compression="zstd") as file:
+        file.write(b"".join(lines[:2]))
+    content = part.read_bytes()
+    part.unlink()
+    return content + b"noise" * 100
+
+
+@pytest.mark.share(2)
+@pytest.mark.parametrize("damage", ["empty", "noise", "two lines", "gone", "a folder"])
+def test_lost_answers_of_a_chunk_that_a_backup_has_open_stop_a_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    project.pipeline(BASIC + REALTIME)
+    project.rows(numbered(4))
+    backup = killed_while_recording(project, monkeypatch)
+    path, calls = raw_file(project, ".jsonl.zst"), paid_calls(project)
+    content = two_lines_and_noise(path)
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    elif damage != "gone":
+        path.write_bytes({"empty": b"", "noise": b"noise" * 20, "two lines": content}[damage])
+    shutil.copy(backup, project.root / "batchpipe.duckdb")
+
+    assert "1 chunk of the raw folder cannot be read, and `run` stops" in ask(project, status, ["demo"]).out
+    planned = ask(project, plan, PlanRequest(pipelines=["demo"]), as_json=True).value
+    assert len(planned["to_take_in"]["damaged"]) == 1
+    assert "1 chunk cannot be read in " in (project.run().gate or "")
+    with pytest.raises(GateError, match="may have been paid for"):
+        ask(project, try_rows, TryRequest(pipeline="demo"))
+    recovered = ask(project, recover, "demo", None, abandon=False, from_raw=True, as_json=True).value
+    assert len(recovered["rebuilt"]["damaged"]) == 1
+    assert paid_calls(project) == calls
+
+    assert "1 chunk that cannot be read given up" in given_up(project)
+    kept = 2 if damage == "two lines" else 0
+    assert (project.run().rows["accepted"], paid_calls(project)) == (4, calls + 4 - kept)
+    # What is lost was paid for: it stays booked.
+    assert project.sql("SELECT count(*) FROM ledger.results WHERE outcome = 'gone'") == [(4 - kept,)]
+    assert project.run().submitted == 0
+
+
+def given_up(project: Project) -> str:
+    return ask(project, recover, "demo", None, abandon=False, from_raw=False, leave=True).out
+
+
+def test_answers_that_were_never_there_do_not_stop_a_run_with_a_lost_database(project: Project) -> None:
+    project.pipeline(BASIC + REALTIME + "[retry]\nattempts = 1\n")
+    project.rows(numbered(2))
+    project.faults({"calls": [{"call": "message", "fault": "reset", "times": 100}]})
+    project.outcomes()
+    project.faults({})
+    sent = paid_calls(project)
+    (project.root / "batchpipe.duckdb").unlink()
+    assert (project.run().gate, paid_calls(project)) == (None, sent)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_another_chunk(path: Path) -> None:
+    path.write_text(path.read_text().replace('"chunk_id": "0', '"chunk_id": "1', 1))
+
+
+def in_another_form(path: Path) -> None:
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "policy": {"recorded_at": "once"}}))
+
+
+def with_a_list(path: Path) -> None:
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "notes": [{**facts["notes"][0], "data": [1]}]}))
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def with_noise_within(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[8 : len(content) // 2] = b"\x55" * (len(content) // 2 - 8)
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "no description": (".json", Path.unlink),
+    "an empty description": (".json", emptied),
+    "the description of another chunk": (".json", of_another_chunk),
+    "a description without its policy": (".json", in_another_form),
+    "a description with a list": (".json", with_a_list),
+    "a folder": (".json", a_folder),
+    "requests with noise": (".requests.parquet", with_noise_within),
+    "no requests": (".requests.parquet", Path.unlink),
+}
+
+
+def test_a_chunk_without_its_description_is_never_bought_again_in_silence(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(3))
+    project.run()
+    project.pipeline(BASIC.replace("{{ body }}", "Another: {{ body }}"), name="other")
+    raw, whole = project.root / ".batchpipe" / "raw", project.root / "whole"
+    for name in ("\udcff.json", "\udcff.jsonl", "\udcff.jsonl.zst", "notes.json", "0.jsonl"):
+        (raw / name).write_text("{}")
+    assert project.run().submitted == 0  # other files are none of ours
+    shutil.copytree(raw, whole)
+    sent = project.requests_sent()
+    for damage, (ending, break_it) in DAMAGES.items():
+        shutil.rmtree(raw)
+        shutil.copytree(whole, raw)
+        (path,) = raw.glob(f"*-*-*{ending}")
+        break_it(path)
+        (project.root / "batchpipe.duckdb").unlink()
+        assert "1 chunk cannot be read in " in (project.run().gate or ""), damage
+        if damage == "no description":  # its requests say whose it is
+            assert project.run("other", no_new=True).gate is None
+        assert project.requests_sent() == sent, damage
+    shutil.rmtree(raw)
+    raw.mkdir()
+    (results,) = whole.glob("*-*-*.jsonl.zst")
+    shutil.copy(results, raw)
+    (project.root / "batchpipe.duckdb").unlink()
+    assert "1 chunk cannot be read in " in (project.run().gate or "")
+    shutil.copytree(whole, raw, dirs_exist_ok=True)
+    assert (project.run().submitted, project.requests_sent()) == (0, sent)

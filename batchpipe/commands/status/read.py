@@ -19,7 +19,7 @@ from batchpipe.commands.status.waits import Wait, read_booked, read_waits
 from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused
-from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize
+from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, open_results
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.pipeline.files import FOLDER, pipeline_files
 from batchpipe.sql.quoting import Sql, quote_list
@@ -207,11 +207,19 @@ def _orders(session: Session, pipelines: Sql) -> list[OpenOrder]:
 
 
 def _answered(batch: OpenBatch, context: Context) -> int | None:
-    """Return how many answers the results of a chunk hold that is asked in realtime; None for a batch."""
+    """Return how many answers the results of a chunk hold that is asked in realtime; None for a batch, and where they
+    cannot be read.
+    """
     if batch.state != "asking":
         return None
     path = RawFolder(path=context.database.folder / "raw").results(batch.chunk_id)
-    return path.read_bytes().count(b"\n") if path is not None else 0
+    if path is None:
+        return 0
+    try:
+        with open_results(path) as file:
+            return file.read().count(b"\n")
+    except OSError:
+        return None
 
 
 def _chunk(batch: OpenBatch, now: datetime, context: Context) -> OpenChunk:

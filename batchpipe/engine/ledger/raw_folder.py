@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,11 +32,14 @@ from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
 RESULTS, COMPRESSED, REQUESTS, CHUNK, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
-SET_ASIDE = ".damaged"
 PARQUET_MARK = b"PAR1"  # a Parquet file begins and ends with it
 JOURNAL = ".calls.log"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK, JOURNAL)
 BLOCK_BYTES = 1 << 20
+# What a chunk is known by where its JSON file is lost. A plain file alone is left by a run of the local model that was
+# killed, and costs nothing.
+OF_CHUNKS = (CHUNK, REQUESTS, COMPRESSED)
+_CHUNK_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # The head of a chunk's JSON file ends where its prompt version begins.
 HEAD_ENDS, HEAD_CHARACTERS = ', "version": {', 2_000
 # The hashes of a request, and those of them that SQL makes.
@@ -72,7 +76,7 @@ class RawFolder:
     def results(self, chunk_id: str) -> Path | None:
         """Return the path of a chunk's results, compressed or not; None where there are none."""
         names = (self.path / f"{chunk_id}{suffix}" for suffix in (RESULTS, COMPRESSED))
-        return next((path for path in names if path.exists()), None)
+        return next((path for path in names if _is_there(path)), None)
 
     def write_results(self, chunk_id: str, content: bytes) -> Path:
         """Save the results of a chunk, and return their path."""
@@ -110,7 +114,8 @@ class RawFolder:
 
     def uncompressed(self) -> list[str]:
         """Return the ids of the chunks whose results are not compressed yet."""
-        return [path.name.removesuffix(RESULTS) for path in self.path.glob(f"*{RESULTS}")]
+        names = (path.name.removesuffix(RESULTS) for path in self.path.glob(f"*{RESULTS}"))
+        return [each for each in names if _CHUNK_ID.fullmatch(each)]
 
     def journal(self, chunk_id: str) -> Path:
         """Return the path of the journal of a chunk's realtime calls."""
@@ -146,7 +151,7 @@ class RawFolder:
 
     def saved_chunk(self, chunk_id: str) -> SavedChunk | None:
         """Return the content of a chunk's JSON file; None where there is no such file, or it cannot be read."""
-        return read_chunk(self.path / f"{chunk_id}{CHUNK}")
+        return read_chunk(self.path / f"{chunk_id}{CHUNK}", chunk_id)
 
     def note(self, chunk_id: str, kind: str, data: Mapping[str, Any], now: datetime) -> None:
         """Add an event to the JSON file of a chunk. Do nothing where there is no file, or the file has the event
@@ -159,12 +164,16 @@ class RawFolder:
         self.save_chunk(replace(saved, notes=(*saved.notes, note)))
 
     def chunk_ids(self) -> list[str]:
-        """Return the ids of the chunks that have a JSON file; none where the folder cannot be read."""
+        """Return the ids of the chunks that have files, with or without a JSON file; none where the folder cannot be
+        read. Other files are none of ours.
+        """
         try:
             with os.scandir(self.path) as found:
-                return [each.name.removesuffix(CHUNK) for each in found if each.name.endswith(CHUNK)]
+                names = [each.name for each in found]
         except OSError:
             return []
+        ids = (name.removesuffix(suffix) for suffix in OF_CHUNKS for name in names if name.endswith(suffix))
+        return list(dict.fromkeys(each for each in ids if _CHUNK_ID.fullmatch(each)))
 
     def has_requests(self, chunk_id: str) -> bool:
         """Return whether the file of a chunk's requests is there and has its beginning and its end."""
@@ -176,35 +185,17 @@ class RawFolder:
         except OSError:
             return False
 
-    def has_broken_results(self, chunk_id: str) -> bool:
-        """Return whether the compressed results of a chunk cannot be read to their end."""
-        path = self.path / f"{chunk_id}{COMPRESSED}"
-        if self.results(chunk_id) != path:
-            return False
-        try:
-            with open_results(path) as file:
-                empty = not file.read(1)
-                while file.read(BLOCK_BYTES):
-                    pass
-        except OSError:
-            return True
-        return empty
-
-    def set_results_aside(self, chunk_id: str) -> None:
-        """Give the compressed results of a chunk a name under which nothing looks for them."""
-        path = self.path / f"{chunk_id}{COMPRESSED}"
-        with saving(path):
-            path.replace(path.with_name(path.name + SET_ASIDE))
-            flush_folder(self.path)
-
     def head(self, chunk_id: str) -> ChunkHead | None:
-        """Return whose chunk it is, without reading its prompt; None for a file that cannot be read."""
+        """Return whose chunk it is, without reading its prompt; None for a file that cannot be read, or names another
+        chunk.
+        """
         try:
             with (self.path / f"{chunk_id}{CHUNK}").open(encoding="utf-8") as file:
                 begun, found, _ = file.read(HEAD_CHARACTERS).partition(HEAD_ENDS)
-            return ChunkHead(**json.loads(begun + "}")) if found else None
-        except (OSError, ValueError, TypeError):
+            head = ChunkHead(**json.loads(begun + "}")) if found else None
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        return head if head is not None and head.is_of(chunk_id) else None
 
     def copy_chunk(self, chunk_id: str, source: RawFolder) -> None:
         """Copy the files of a chunk from another raw folder; the JSON file comes last, when the others are there."""
@@ -343,6 +334,14 @@ def _readable(folder: Path) -> list[Path]:
 def _plain(data: Mapping[str, Any]) -> Any:
     """Return `data` as it comes back from JSON."""
     return json.loads(json.dumps(data, default=str))
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is something at `path`, as far as it may be known."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _part(path: Path) -> Path:

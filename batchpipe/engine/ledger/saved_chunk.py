@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -73,22 +73,31 @@ class ChunkHead:
     database: str
     file: str
 
+    def is_of(self, chunk_id: str) -> bool:
+        """Return whether it is the head of the chunk `chunk_id`, with a text for each part."""
+        texts = (self.chunk_id, self.pipeline, self.run_id, self.database, self.file)
+        return all(isinstance(each, str) for each in texts) and self.chunk_id.lower() == chunk_id.lower()
 
-def read_chunk(path: Path) -> SavedChunk | None:
-    """Return the content of a chunk's JSON file; None for a file that is missing or not such a file."""
+
+def read_chunk(path: Path, chunk_id: str) -> SavedChunk | None:
+    """Return the content of the JSON file of a chunk; None for a file that is missing, that is no such file, or that is
+    of another chunk.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         notes = [
             Note(
                 kind=each["kind"],
                 data=_with_identities(each["data"]),
-                recorded_at=datetime.fromisoformat(each["recorded_at"]),
+                recorded_at=datetime.fromisoformat(each["recorded_at"]).replace(tzinfo=None),
             )
             for each in found["notes"]
         ]
         rows = {name: _with_identities(found[name]) for name in ("version", "policy")}
-        return SavedChunk(**{**found, **rows, "notes": tuple(notes)}) if notes else None
-    except (OSError, ValueError, KeyError, TypeError):
+        saved = SavedChunk(**{**found, **rows, "notes": tuple(notes)})
+        head = ChunkHead(**{each.name: getattr(saved, each.name) for each in fields(ChunkHead)})
+        return saved if notes and head.is_of(chunk_id) and saved.requests >= 0 else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -7,13 +7,18 @@ another database that is still there belongs to that database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import duckdb
+
+from batchpipe.engine.ledger.events import batches_of_families, open_calls
+from batchpipe.engine.ledger.lost_results import answers_are_lost, are_broken
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, SavedChunk
 from batchpipe.pipeline.evaluations import evaluated_pipeline
+from batchpipe.pipeline.sending import LOCAL
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -33,8 +38,9 @@ class UnknownChunk:
 class UnknownChunks:
     """The chunks of one pipeline that the ledger does not know, in the order in which they were prepared.
 
-    `others` are of another database that is still there. `damaged` are the ids of chunks that cannot be read and that
-    no person has given up.
+    `others` are of another database that is still there. `unread` are the ids of chunks whose JSON file or requests
+    cannot be read, and that no person has given up. `lost` are chunks of this database whose answers cannot be read and
+    can be had nowhere else; `lost_open` are the ids of such chunks that the ledger knows, and waits for.
     `holds`: the ledger has requests of the pipeline. `answer` is what a person once said about `others`. `elsewhere`
     names other pipelines whose chunks are of this database, and unknown to it as well. `given_up` are the ids of chunks
     that a person gave up because they could not be read.
@@ -42,7 +48,9 @@ class UnknownChunks:
 
     ours: Sequence[UnknownChunk] = ()
     others: Sequence[UnknownChunk] = ()
-    damaged: Sequence[str] = ()
+    unread: Sequence[str] = ()
+    lost: Sequence[UnknownChunk] = ()
+    lost_open: Sequence[str] = ()
     holds: bool = True
     answer: str | None = None
     elsewhere: frozenset[str] = frozenset()
@@ -52,6 +60,11 @@ class UnknownChunks:
     def asks(self) -> bool:
         """Return whether a person has to say once what becomes of another database's chunks."""
         return bool(self.others) and not self.ours and not self.holds and self.answer is None
+
+    @property
+    def damaged(self) -> list[str]:
+        """Return the ids of the chunks that stop a run, since what was paid for cannot be read."""
+        return [*self.unread, *(each.saved.chunk_id for each in self.lost), *self.lost_open]
 
     @property
     def requests(self) -> int:
@@ -74,46 +87,72 @@ class RawLog:
     emulated: bool
 
     def unknown(self, session: Session, names: Sequence[str]) -> UnknownChunks:
-        """Return the chunks of the pipelines called `names` and of their evaluations that the ledger does not know.
+        """Return the chunks of the pipelines called `names` and of their evaluations that the ledger does not know, and
+        those that it waits for although their answers are lost.
 
         Where all chunks are known, that takes a listing of the folders and one statement.
-        Reads `ledger.events`; where a chunk is unknown, `ledger.requests` and `ledger.meta` too.
+        Reads `ledger.events`; where a chunk is open, `ledger.batches`; where one is unknown, `ledger.requests` and
+        `ledger.meta` too.
         """
         folder_of = {chunk_id: each for each in reversed(self.folders) for chunk_id in each.chunk_ids()}
         if not folder_of:
             return NOTHING_UNKNOWN
         unknown = session.rows(query("unknown_chunk_ids"), {"chunk_ids": list(folder_of)})
         found = [(folder_of[chunk_id], chunk_id) for (chunk_id,) in unknown]
-        return self._sorted(session, names, found) if found else NOTHING_UNKNOWN
+        lost_open = self._lost_open(session, names)
+        if not found and not lost_open:
+            return NOTHING_UNKNOWN
+        given_up = frozenset(chunk_id for (chunk_id,) in session.rows(query("unreadable_chunks_left")))
+        sorted_ones = self._sorted(session, names, found, given_up) if found else NOTHING_UNKNOWN
+        return replace(sorted_ones, lost_open=[each for each in lost_open if each not in given_up])
 
-    def _sorted(self, session: Session, names: Sequence[str], found: Sequence[tuple[RawFolder, str]]) -> UnknownChunks:
+    def _lost_open(self, session: Session, names: Sequence[str]) -> list[str]:
+        """Return the ids of open chunks and calls whose answers are lost: a backup knows them as open.
+
+        Reads `ledger.batches`, `ledger.events`.
+        """
+        batches = [each for each in batches_of_families(session, names) if each.batch_id is None]
+        asked = [each.chunk_id for each in batches if each.provider != LOCAL]
+        asked += [each.chunk_id for each in open_calls(session, names)]
+        own = self.folders[0]
+        return [each for each in asked if answers_are_lost(own, each, own.saved_chunk(each))]
+
+    def _sorted(
+        self,
+        session: Session,
+        names: Sequence[str],
+        found: Sequence[tuple[RawFolder, str]],
+        given_up: frozenset[str],
+    ) -> UnknownChunks:
         """Sort the unknown chunks by whose they are. Other pipelines' chunks are left to these."""
         families = {evaluated_pipeline(each) for each in names}
         holds, own, answer = session.one(query("holds_pipeline", families=quote_list(sorted(families))))
-        given_up = frozenset(chunk_id for (chunk_id,) in session.rows(query("unreadable_chunks_left")))
         ours: list[UnknownChunk] = []
         others: list[UnknownChunk] = []
-        damaged: list[str] = []
+        lost: list[UnknownChunk] = []
+        unread: list[str] = []
         elsewhere: set[str] = set()
         for folder, chunk_id in found:
             head = folder.head(chunk_id)
             if head is not None and evaluated_pipeline(head.pipeline) not in families:
                 elsewhere |= {evaluated_pipeline(head.pipeline)} if self._is_ours(head, folder, own) else set()
                 continue
-            mine = head is None or self._is_ours(head, folder, own)
-            if head is not None and not mine and holds and answer is None:
+            mine = _may_be_of(session, folder, chunk_id, families) if head is None else self._is_ours(head, folder, own)
+            if not mine and (head is None or (holds and answer is None)):
                 continue  # most chunks of another database are left alone: their prompts are not read
             saved = folder.saved_chunk(chunk_id)
             if saved is not None and _is_emulated(saved) != self.emulated:
                 continue
             if saved is None or not folder.has_requests(chunk_id):
-                damaged += [chunk_id] if mine and chunk_id not in given_up else []
-            elif chunk_id not in given_up or not folder.has_broken_results(chunk_id):
-                (ours if mine else others).append(UnknownChunk(saved=saved, folder=folder))
+                unread += [chunk_id] if mine and chunk_id not in given_up else []
+            elif chunk_id not in given_up or not are_broken(folder, chunk_id):
+                sort = lost if mine and answers_are_lost(folder, chunk_id, saved) else ours if mine else others
+                sort.append(UnknownChunk(saved=saved, folder=folder))
         return UnknownChunks(
             ours=sorted(ours, key=_prepared),
             others=sorted(others, key=_prepared),
-            damaged=damaged,
+            unread=unread,
+            lost=sorted(lost, key=_prepared),
             holds=holds,
             answer=answer,
             elsewhere=frozenset(elsewhere),
@@ -126,6 +165,18 @@ class RawLog:
             return True
         origin = folder.path.parent.parent / head.file
         return origin == self.path or not origin.exists()
+
+
+def _may_be_of(session: Session, folder: RawFolder, chunk_id: str, families: Collection[str]) -> bool:
+    """Return whether a chunk whose JSON file is lost may be of one of `families`, by its requests; true where these
+    cannot be read either. What the local model has answered costs nothing, and is left alone.
+    """
+    try:
+        row = session.one(query("owner_of_requests"), {"path": str(folder.requests(chunk_id))})
+    except duckdb.Error:
+        return True
+    pipeline, provider = row
+    return pipeline is None or (provider != LOCAL and evaluated_pipeline(str(pipeline)) in families)
 
 
 def _is_emulated(saved: SavedChunk) -> bool:

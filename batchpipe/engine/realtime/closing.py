@@ -8,6 +8,7 @@ from pathlib import Path
 from batchpipe.engine.batches.collect import CollectedBatch, Collector
 from batchpipe.engine.batches.result_lines import line_faults
 from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.ledger.lost_results import was_asked_whole
 from batchpipe.engine.ledger.raw_folder import COMPRESSED
 from batchpipe.engine.realtime.journal import asked_ids, cut_torn_line
 from batchpipe.pipeline.sending import LOCAL
@@ -40,7 +41,8 @@ class ChunkClosing:
         path = parts.raw_folder.results(batch.chunk_id)
         if path is not None and not path.name.endswith(COMPRESSED):
             cut_torn_line(path)
-        if path is None and not asked:
+        whole = not asked and was_asked_whole(parts.raw_folder, batch.chunk_id)
+        if path is None and not asked and not whole:
             self._drop(batch)
             return None
         if path is None:
@@ -55,10 +57,10 @@ class ChunkClosing:
             expires_at=None,
             archived=False,
         )
-        return self._collect(batch, state, path, asked)
+        return self._collect(batch, state, path, None if whole else asked)
 
-    def _collect(self, batch: OpenBatch, state: BatchState, path: Path, asked: set[str]) -> CollectedBatch:
-        """Record the lines of the results at `path`, for the requests that were asked.
+    def _collect(self, batch: OpenBatch, state: BatchState, path: Path, asked: set[str] | None) -> CollectedBatch:
+        """Record the lines of the results at `path`, for the requests that were `asked`; None for all of the chunk.
 
         Where every request of the chunk has an answer, the journal is of no use any more.
 
@@ -68,8 +70,9 @@ class ChunkClosing:
         collector, connection = self.collector, self.collector.parts.work.connection
         collector.fill_sent([collector.ended_results(batch, state, path)])
         collector.read_lines([path], batch)
-        connection.execute(query("asked"), {"custom_ids": sorted(asked)})
-        connection.execute(query("leave_out_not_asked"))
+        if asked is not None:
+            connection.execute(query("asked"), {"custom_ids": sorted(asked)})
+            connection.execute(query("leave_out_not_asked"))
         faults, _ = line_faults(connection)
         is_whole = not faults["missing"] and connection.execute(
             query("all_are_asked"), {"requests": batch.requests}

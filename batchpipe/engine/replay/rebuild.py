@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -65,7 +65,7 @@ def rebuild(recovery: Recovery) -> Rebuilt:
         left = batches_of_families(session, replay.names)
     replay.late_notes(left)
     recorder = make_recorder(recovery.context, recovery.work, file)
-    found = recorder.record(unchecked=True)
+    found = recorder.record(unchecked=True, leave=taken.damaged)
     found.chunks, found.others = taken.chunks, taken.others
     found.damaged = [*taken.damaged, *found.damaged]
     return found
@@ -108,7 +108,7 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
         with pipeline_lock(context.database.make_folder("locks"), file.pipeline.name, context.clock()):
             taken = replay.take_in(unknown)
             replay.late_notes(saved)
-            make_recorder(context, work, file).record()
+            make_recorder(context, work, file).record(leave=taken.damaged)
     except LockedError:
         return
     say_taken_in(context, taken)
@@ -164,11 +164,11 @@ class RawRecorder:
     resolved: Resolved
     providers: PipelineProviders | None = None
 
-    def record(self, *, unchecked: bool = False) -> Rebuilt:
+    def record(self, *, unchecked: bool = False, leave: Collection[str] = ()) -> Rebuilt:
         """Record the results of every open chunk whose batch is known to have ended; return the counts.
 
-        With `unchecked` those too that were only downloaded, and those that a killed process was asking. No provider is
-        asked.
+        With `unchecked` those too that were only downloaded, and those that a killed process was asking. Chunks of
+        `leave` are left out: their answers cannot be read. No provider is asked.
         Reads `ledger.batches`. Writes what `Collector.collect` writes.
         """
         found = Rebuilt()
@@ -176,9 +176,9 @@ class RawRecorder:
             left = batches_of_families(session, self.resolved.names)
         for each in left:
             saved = self._folder.saved_chunk(each.chunk_id)
-            if self._is_due(each, saved, unchecked=unchecked):
+            if each.chunk_id not in leave and self._is_due(each, saved, unchecked=unchecked):
                 self._collect(each, saved, found)
-        self._record_calls()
+        self._record_calls(leave)
         with self.context.database.reading(self.work) as session:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
@@ -210,7 +210,7 @@ class RawRecorder:
             return noted or (unchecked and batch.pipeline in self.resolved.names)
         return self._folder.results(batch.chunk_id) is not None and (noted or unchecked)
 
-    def _record_calls(self) -> None:
+    def _record_calls(self, leave: Collection[str]) -> None:
         """Record the kept answers of realtime calls whose end is not recorded, as at the time of the call.
 
         Reads `ledger.events`. Writes what `Collector.record_answer` writes.
@@ -219,7 +219,7 @@ class RawRecorder:
             calls = open_calls(session, self.resolved.names)
         for each in calls:
             path = self._folder.results(each.chunk_id)
-            if path is not None:
+            if path is not None and each.chunk_id not in leave:
                 collector = self._collector(self.resolved, each.run_id, each.recorded_at)
                 provider = collector.parts.providers.known_of(each)
                 collector.record_answer(each.chunk_id, path, provider, each.provider, each.model)

@@ -16,11 +16,13 @@ from batchpipe.common.hints import typed_again
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
+from batchpipe.engine.ledger.lost_results import answers_are_lost, are_broken, has_batch, keep_readable, set_aside
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore_requests
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
 from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.sending import LOCAL
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
@@ -35,9 +37,9 @@ NOT_IN_RAW = "Orders, approvals, pauses and reviews are not in the raw files: gi
 class TakenIn:
     """Says what was taken in: `chunks` of the ledger anew, with so many `requests`.
 
-    `others` counts chunks of other databases that were left alone; `damaged` are chunks that cannot be read, and whose
-    requests may have been paid for. `fetched_again` are chunks whose saved results cannot be read, but are looked for
-    at the provider again. `new`: the ledger knew nothing of the pipeline before.
+    `others` counts chunks of other databases that were left alone; `damaged` are chunks whose requests or answers
+    cannot be read, and may have been paid for. `fetched_again` are chunks whose saved results cannot be read, but are
+    looked for at the provider again. `new`: the ledger knew nothing of the pipeline before.
     """
 
     chunks: int = 0
@@ -110,13 +112,21 @@ class RawReplay:
     def give_up_unreadable(self, found: UnknownChunks) -> list[str]:
         """Record that chunks which cannot be read stop no run any more; return their ids.
 
-        Where a person has to say first what becomes of another database's chunks, nothing is given up.
-        Writes `ledger.events`.
+        Of answers what can be read is kept: the next run records it, and books the rest at the most that it can have
+        cost. Where a person has to say first what becomes of another database's chunks, nothing is given up.
+        Writes the ledger, the raw folder.
         """
-        newest = [each for each in found.ours if self._newest_commit(each) is None or _is_lost(each)]
-        lost = [*found.damaged, *(each.saved.chunk_id for each in newest)]
+        unread = [each.saved.chunk_id for each in found.ours if self._newest_commit(each) is None]
+        lost = [*found.damaged, *unread]
         if found.asks or not lost:
             return []
+        for chunk_id in found.lost_open:
+            keep_readable(self.raw_folder, chunk_id)
+        readable = [(each, commit) for each in found.lost if (commit := self._newest_commit(each)) is not None]
+        if readable:
+            self._raise_commit(max(commit for _, commit in readable))
+        for each, _ in readable:
+            self._take(each, TakenIn(), gives_up=True)
         with self.context.database.writing(self.work, None) as session:
             add_event(session, self.names[0], "unreadable_left", {"chunk_ids": lost})
         return lost
@@ -124,15 +134,16 @@ class RawReplay:
     def late_notes(self, batches: Sequence[OpenBatch]) -> bool:
         """Record what the raw folder knows of open chunks and the ledger does not: a backup may be older than it.
 
-        Saved results that cannot be read are set aside: the provider is asked for them again. Return whether
-        anything was recorded.
+        Saved results that cannot be read are set aside: the provider is asked for them again, or the local model, at no
+        cost. Return whether anything was recorded.
         Writes `ledger.events`.
         """
         recorded = False
         for each in batches:
-            if each.batch_id is not None and self.raw_folder.has_broken_results(each.chunk_id):
-                self.context.say(fetched_again_text(each.chunk_id))
-                self.raw_folder.set_results_aside(each.chunk_id)
+            if (each.batch_id is not None or each.provider == LOCAL) and are_broken(self.raw_folder, each.chunk_id):
+                if each.provider != LOCAL:
+                    self.context.say(fetched_again_text(each.chunk_id))
+                set_aside(self.raw_folder, each.chunk_id)
             if each.state == "in_flight" and self.raw_folder.results(each.chunk_id) is None:
                 continue
             saved = self.raw_folder.saved_chunk(each.chunk_id)
@@ -164,14 +175,23 @@ class RawReplay:
             if newest > session.seq:
                 session.execute(query("raise_commit"), {"seq": newest, "now": session.now})
 
-    def _take(self, chunk: UnknownChunk, taken: TakenIn) -> None:
-        """Record a chunk; its files are copied here first where they lie in another folder."""
+    def _take(self, chunk: UnknownChunk, taken: TakenIn, *, gives_up: bool = False) -> None:
+        """Record a chunk; its files are copied here first where they lie in another folder. With `gives_up` what can be
+        read of its answers is kept.
+        """
         chunk_id, own = chunk.saved.chunk_id, self.raw_folder
         if chunk.folder.path != own.path:
             own.copy_chunk(chunk_id, chunk.folder)
-        if chunk_id in taken.fetched_again:
-            own.set_results_aside(chunk_id)
-        if self._restore(chunk.saved, own):
+        if gives_up:
+            keep_readable(own, chunk_id)
+        elif chunk_id in taken.fetched_again or (_is_local(chunk) and are_broken(own, chunk_id)):
+            set_aside(own, chunk_id)
+        try:
+            is_new = self._restore(chunk.saved, own)
+        except duckdb.Error:  # the files have the form of a chunk, and not its content
+            taken.damaged.append(chunk_id)
+            return
+        if is_new:
             taken.chunks += 1
             taken.requests += chunk.saved.requests
 
@@ -202,7 +222,7 @@ class RawReplay:
         version = {"recipe": OLDEST_RECIPE, **saved.version}
         session.execute(query("restore_version", pipelines=names), version | stamp)
         policy = {"recipe": OLDEST_RECIPE, "key_types": None, **saved.policy}
-        policy |= stamp | {"now": policy.pop("recorded_at")}
+        policy |= stamp | {"now": policy.pop("recorded_at", None)}
         session.execute(query("insert_policy", pipelines=names), policy)
 
     def _restore_run(self, session: Session, saved: SavedChunk) -> None:
@@ -274,8 +294,8 @@ def unreadable(name: str, chunk_ids: Sequence[str], folder: RawFolder) -> GateEr
     """Return the error for chunks that cannot be read: their rows would be bought again."""
     are = "chunks cannot" if len(chunk_ids) > 1 else "chunk cannot"
     what = (
-        f"{len(chunk_ids):,} {are} be read in {folder.path}: {', '.join(chunk_ids)}. The database does not know their "
-        "requests, which may have been paid for"
+        f"{len(chunk_ids):,} {are} be read in {folder.path}: {', '.join(chunk_ids)}. Their answers may have been paid "
+        "for, and the database does not have them"
     )
     hint = (
         "Put the files of these chunks back from a backup, and run again. To give them up, so that their rows may be "
@@ -300,24 +320,20 @@ def fetched_again_text(chunk_id: str) -> str:
     )
 
 
-def _is_lost(chunk: UnknownChunk) -> bool:
-    """Return whether a chunk's results cannot be read here, and no batch of a provider has them."""
-    return not _has_batch(chunk) and chunk.folder.has_broken_results(chunk.saved.chunk_id)
-
-
-def _has_batch(chunk: UnknownChunk) -> bool:
-    """Return whether a provider made a batch of a chunk, so that its results can be fetched again."""
-    return any(note.data.get("batch_id") for note in chunk.saved.notes)
+def _is_local(chunk: UnknownChunk) -> bool:
+    """Return whether the local model has answered a chunk."""
+    return bool(chunk.saved.notes[0].data.get("provider") == LOCAL)
 
 
 def _can_be_taken(chunk: UnknownChunk, taken: TakenIn) -> bool:
     """Return whether a chunk can be recorded, and note in `taken` where its results cannot be read."""
     chunk_id = chunk.saved.chunk_id
-    if not chunk.folder.has_broken_results(chunk_id):
-        return True
-    has_batch = _has_batch(chunk)
-    (taken.fetched_again if has_batch else taken.damaged).append(chunk_id)
-    return has_batch
+    if answers_are_lost(chunk.folder, chunk_id, chunk.saved):
+        taken.damaged.append(chunk_id)
+        return False
+    if has_batch(chunk.saved) and are_broken(chunk.folder, chunk_id):
+        taken.fetched_again.append(chunk_id)
+    return True
 
 
 def other_database(name: str, found: UnknownChunks) -> GateError:

@@ -45,7 +45,11 @@ INSERT INTO ledger.requests BY NAME
 SELECT * REPLACE ({hashes}$seq AS seq) FROM read_parquet($path)
 
 -- name: newest_commit_of_requests
-SELECT greatest(max(seq), max(started)) FROM read_parquet($path)
+-- The hash reads every value: a file that is damaged within is found before anything of it is recorded.
+SELECT greatest(max(seq), max(started)), max(hash(q)) FROM read_parquet($path) q
+
+-- name: owner_of_requests
+SELECT max(pipeline), max(provider) FROM read_parquet($path)
 
 -- name: room_of_chunk
 SELECT coalesce(max(max_tokens), 1) FROM ledger.requests WHERE chunk_id = $chunk_id::UUID AND leads
