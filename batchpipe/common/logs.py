@@ -63,6 +63,7 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
         "is known"
     ),
     "budget_awaited": lambda event: event.detail,
+    "queue_awaited": lambda event: event.detail,
     "budget_passed": lambda event: event.detail,
     "batch_refused": lambda event: (
         f"the provider refused {event.batch_id} after all, and nothing of it was paid: {event.detail}"

@@ -16,6 +16,8 @@ LONGEST_REFUSAL = timedelta(days=1)
 OVERDUE = timedelta(days=1)
 _USUAL_LIFE = timedelta(days=1)
 _LONGEST_LIFE = timedelta(days=2)
+# How long a queue may be full of the same batches, none of which this run looks after.
+LONGEST_QUEUE = _LONGEST_LIFE + OVERDUE
 
 
 def life(created_at: datetime | None, expires_at: datetime | None) -> timedelta:

@@ -153,6 +153,21 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     ]
 
 
+def test_batches_that_nobody_can_be_asked_about_do_not_keep_a_run_waiting_for_their_room(gated: Gated) -> None:
+    """They fill the queue, and their provider has left the settings."""
+    gated.tables({"aiprime": "GATE_KEY"})
+    full = BASIC + "[chunking]\nmax_queued = 4\n"
+    gated.project.pipeline(full.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+    gated.project.faults({"never_ends": True})
+    assert gated.call("run", "demo", "--no-wait").code == 5
+    gated.tables({})
+    gated.project.pipeline(full)
+    gated.project.rows(numbered(6))
+    left = gated.call("run", "demo", "--wait", "5s")
+    assert left.code == 3
+    assert "no provider of the settings has the address" in left.talk
+
+
 def test_a_deadline_leaves_a_batch_that_nobody_can_be_asked_about(gated: Gated) -> None:
     """Six batches were quick, so that the seventh is late; its provider has left the settings, and new rows go on."""
     gated.tables({"aiprime": "GATE_KEY"})

@@ -72,6 +72,11 @@ class BatchesInFlight:
         return self.troubled.questions
 
     @property
+    def is_waited_for(self) -> bool:
+        """Return whether an open chunk will come back by itself, without a person."""
+        return any(each.chunk_id not in self.questions and each.chunk_id not in self.unaskable for each in self.open)
+
+    @property
     def parts(self) -> RunParts:
         """Return what all steps of this part of the run share."""
         return self.collector.parts

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from batchpipe.common.errors import DatabaseError, ProviderError
+from batchpipe.common.errors import DatabaseError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import intersect_ranges, subtract_ranges
-from batchpipe.decide.waits import LONGEST_REFUSAL, LOST_IN_A_ROW
+from batchpipe.decide.waits import LONGEST_REFUSAL
 from batchpipe.engine.batches.asked import AskedChunk, ChunkAsker
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
 from batchpipe.engine.batches.next_chunks import ChunkChooser, NoRoom
@@ -19,11 +19,11 @@ from batchpipe.engine.batches.submit import SentChunk, Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.reserves import Reserves, read_reserves
-from batchpipe.engine.exchange.late_refusals import SmallerChunks, read_smaller_chunks
+from batchpipe.engine.exchange.late_refusals import PAUSE_POLLS, SmallerChunks, read_smaller_chunks
+from batchpipe.engine.exchange.queue_waits import QueueWait, record_budget_wait
 from batchpipe.engine.exchange.queues import FullQueues, read_full_queues
-from batchpipe.engine.exchange.records import refused_for_long
+from batchpipe.engine.exchange.records import refused_for_long, stop_after_losses, unreachable
 from batchpipe.engine.exchange.storage import make_room
-from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
@@ -76,6 +76,10 @@ class DueRequests:
     _smaller: SmallerChunks | None = field(default=None, init=False)
     _full: FullQueues = field(default_factory=dict, init=False)
     _batches_before: int = field(default=0, init=False)
+    _queue: QueueWait = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._queue = QueueWait(parts=self.submitter.parts, tell=self.tell)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -119,6 +123,18 @@ class DueRequests:
             self._scattered, in_flight.compare_anew, in_flight.due_again = False, True, True
         in_flight.after_submit()
         self._waits_for = self._room_changes(in_flight)
+        self._wait_for_others(in_flight, now)
+
+    def _wait_for_others(self, in_flight: BatchesInFlight, now: datetime) -> None:
+        """Say what fills the queue where nothing of this run makes room in it. A learned limit is tried again later."""
+        if self.all_sent or in_flight.is_waited_for:
+            self._queue.end()
+        if self.all_sent or self.overtaken or self.wake_at or self.no_room or in_flight.is_waited_for:
+            return
+        if self._full:
+            self._full = {}
+            self._wake_after(PAUSE_POLLS * self.context.settings.poll_interval)
+        self._queue.wait(sum(stop - start for start, stop in self._pending), now, in_flight.unaskable)
 
     def _take_late_refusals(self, in_flight: BatchesInFlight, now: datetime) -> None:
         """Wait where the provider refused a batch afterwards because its queue was full. What it refused was not sent.
@@ -284,11 +300,8 @@ class DueRequests:
         if found is None or not found.waits or found == self._said:
             return
         self._said = found
-        parts = self.submitter.parts
-        with parts.writing() as session:
-            data = {"requests": found.requests, "limit": found.limit.name, "left_usd": found.limit.left_usd}
-            add_event(session, parts.resolved.name, "budget_awaited", data, run_id=parts.run_id)
-        self.tell(Event(kind="budget_awaited", requests=found.requests, detail=found.text))
+        limit, parts = found.limit, self.submitter.parts
+        record_budget_wait(parts, self.tell, found.requests, limit.name, limit.left_usd, found.text)
 
     def _after(self, sent: Sequence[SentChunk]) -> None:
         """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.
@@ -321,26 +334,17 @@ class DueRequests:
         """Raise ProviderError where no connection was made for a minute."""
         since = self._not_sent_since
         if since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
-            hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
-            raise ProviderError(f"the provider cannot be reached: {message}", where="provider", hint=hint)
+            raise unreachable(message)
 
     def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
         """Raise ProviderError if submit after submit is lost, or has been put off for a day.
 
         Reads `ledger.events`.
         """
-        unknown, lost = next((each for each in sent if each.outcome == "unknown"), None), 0
+        unknown = next((each for each in sent if each.outcome == "unknown"), None)
         if unknown is not None:
-            parts = self.submitter.parts
-            with parts.reading() as session:
-                lost = session.one(query("lost_in_a_row", pipelines=quote_list(parts.resolved.names)))[0]
-        if unknown is not None and lost >= LOST_IN_A_ROW:
-            raise ProviderError(
-                f"the outcome of this submit is not known either ({unknown.message}), and the last "
-                f"{lost} of unknown outcome have made no batch",
-                where="provider",
-                hint="Check `base_url` and what stands between you and the provider, then run the same command again.",
-            )
+            with self.submitter.parts.reading() as session:
+                stop_after_losses(session, self.submitter.parts.resolved.names, unknown.message)
         since, waits = self._refused_since, next((each for each in sent if each.outcome == "wait"), None)
         if waits is not None and since is not None and self.context.clock() - since >= LONGEST_REFUSAL:
             raise refused_for_long(since, waits.message)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
+from batchpipe.decide.waits import LOST_IN_A_ROW
 from batchpipe.providers import BatchState, RefusedError
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -81,3 +84,25 @@ def refused_for_long(since: datetime, message: str) -> ProviderError:
         where="provider",
         hint="Ask the provider about the limits of this key. The next run goes on from here.",
     )
+
+
+def unreachable(message: str) -> ProviderError:
+    """Return the error that ends a run to whose provider no connection was made."""
+    hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
+    return ProviderError(f"the provider cannot be reached: {message}", where="provider", hint=hint)
+
+
+def stop_after_losses(session: Session, names: Sequence[str], message: str) -> None:
+    """Raise ProviderError where the submits of the pipeline called `names` have turned out to be lost again and again,
+    and the newest one, with this message, is of unknown outcome too.
+
+    Reads `ledger.events`.
+    """
+    lost = session.one(query("lost_in_a_row", pipelines=quote_list(names)))[0]
+    if lost >= LOST_IN_A_ROW:
+        raise ProviderError(
+            f"the outcome of this submit is not known either ({message}), and the last {lost} of unknown outcome "
+            "have made no batch",
+            where="provider",
+            hint="Check `base_url` and what stands between you and the provider, then run the same command again.",
+        )

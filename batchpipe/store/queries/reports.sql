@@ -49,10 +49,11 @@ ORDER BY r.started_at DESC, r.run_id DESC
 LIMIT $count
 
 -- name: budget_awaited
--- The requests that wait for room in a budget, and its name. They no longer do once a chunk was sent, or a run began.
+-- The requests that wait for room in a budget or a queue, and its name. They no longer do once a chunk was sent, or a run
+-- began.
 SELECT (data ->> 'requests')::BIGINT, data ->> 'limit'
 FROM ledger.events
-WHERE kind = 'budget_awaited' AND pipeline IN ({pipelines}) AND seq > (
+WHERE kind IN ('budget_awaited', 'queue_awaited') AND pipeline IN ({pipelines}) AND seq > (
     SELECT coalesce(max(seq), 0) FROM ledger.events
     WHERE kind IN ('chunk_prepared', 'run_started') AND pipeline IN ({pipelines})
 )

@@ -120,6 +120,11 @@ GROUP BY base_url
 SELECT count(*), coalesce(sum(requests), 0)::BIGINT, coalesce(sum(bytes) FILTER (model = $model), 0)::BIGINT
 FROM ledger.batches WHERE is_open AND provider = $provider AND state <> 'asking'
 
+-- name: open_by_pipeline
+SELECT pipeline, count(*), sum(requests)::BIGINT FROM ledger.batches
+WHERE is_open AND state <> 'asking'
+GROUP BY pipeline ORDER BY pipeline
+
 -- name: was_full
 SELECT count(*) > 0 FROM ledger.events
 WHERE kind = 'chunk_refused' AND (data ->> 'kind') = 'queue_full' AND recorded_at > $since
