@@ -134,6 +134,7 @@ def test_a_key_within_a_nested_column_is_found(tmp_path: Path, call: CommandLine
     ended = call("new", "notes", "--input", "rows.jsonl", "--labels", "late,other")
     assert ended.code == 0, ended.talk
     assert 'the key order_buyer_Buyer ID is "order".buyer."Buyer ID" of the file' in ended.talk
+    assert 'FROM (SELECT "order".buyer."Buyer ID" AS' in (tmp_path / "pipelines" / "notes.toml").read_text()
     planned = call("plan", "notes", "--json", "--emulator")
     assert (planned.code, planned.value["due"]) == (0, 6), planned.talk
     assert call("run", "notes", "--emulator", "--yes").code == 0
