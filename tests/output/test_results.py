@@ -8,14 +8,18 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from calls import ask
+from pages.shown import client_of
 from projects import BASIC, Project, numbered
 
+from batchpipe.commands.report.report import report
 from batchpipe.commands.results import spreadsheet
 from batchpipe.commands.results.results import results
+from batchpipe.commands.show.show import show
 from batchpipe.common.errors import PipelineError, UsageError
 
 HOSTILE = [
@@ -303,3 +307,37 @@ def test_a_parquet_file_has_every_digit_and_offset(project: Project) -> None:
         "12:00:00+02",
         "['9007199254740993']",
     ]
+
+
+def test_odd_values_within_lists_and_structs_are_shown_everywhere(project: Project) -> None:
+    values = {
+        "by_number": "MAP {id: 'x'}",
+        "large": "['170141183460469231731687303715884105727'::HUGEINT]",
+        "mixed": "{'gap': INTERVAL 1 DAY, 'raw': 'ab'::BLOB, 'none': ['nan'::DOUBLE, 1.5]}",
+        "zoned": "{'at': TIMESTAMPTZ '2026-01-01 10:00:00+00', 'said': 'é'}",
+        "endless": "'-inf'::FLOAT",
+        "bytes": "unhex('61FF')",
+    }
+    run_with(project, values, rows=1)
+    strict: Any = {"parse_constant": lambda name: pytest.fail(f"{name} is no JSON")}
+    for ending in ("json", "jsonl"):
+        ask(project, results, "demo", f"out.{ending}")
+        whole = json.loads((project.root / f"out.{ending}").read_text("utf-8"), **strict)
+        row = whole[0] if ending == "json" else whole
+        assert (row["mixed"]["none"], row["endless"], row["large"]) == (["nan", 1.5], "-inf", [2**127 - 1])
+        assert row["zoned"]["said"] == "é"
+    ask(project, results, "demo", "out.csv")
+    (cells,) = csv.DictReader(io.StringIO((project.root / "out.csv").read_text("utf-8")))
+    assert json.loads(cells["mixed"], **strict)["none"] == ["nan", 1.5]
+    (shown,) = ask(project, results, "demo", as_json=True).value["rows"]
+    assert shown["zoned"] == {"at": "2026-01-01T10:00:00+00:00", "said": "é"}
+    talk = ask(project, show, "demo", ["1"]).out
+    assert '"said": "é"' in talk
+    for word in ("b'", "False", "{'"):
+        assert word not in talk.partition("\nnow\n")[0]
+    ask(project, show, "demo", ["1"], html="row.html", with_rows=True)
+    assert "170141183460469231731687303715884105727" in (project.root / "row.html").read_text("utf-8")
+    ask(project, report, ["demo"], html="report.html", with_rows=True)
+    with client_of(project) as client:
+        for page in ("rows", "rows?state=failed", "row/1", "plan"):
+            assert client.get(f"/p/demo/{page}", headers={"hx-request": "true"}).status_code == 200, page

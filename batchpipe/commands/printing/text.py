@@ -161,30 +161,54 @@ def pairs(rows: Sequence[tuple[str, object]], *, indent: str = "  ") -> str:
     return "\n".join(f"{indent}{name:<{width}}  {value}" for name, value in shown)
 
 
-def json_text(value: Any) -> str:
+def value_text(value: Any) -> str | None:
+    """Return a value of a table for people; None for NULL. It is not made `safe`.
+
+    Numbers have all their digits, a time is UTC to the second, and what is nested is JSON.
+    """
+    match value:
+        case None | str():
+            return value
+        case Decimal() if value.is_finite():
+            return _number(value)
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case bytes():
+            return _bytes_text(value)
+        case bool() | Mapping() | list() | tuple():
+            return json_text(value, ascii_only=False)
+    return str(value)
+
+
+def json_text(value: Any, *, ascii_only: bool = True) -> str:
     """Return `value` as one line of JSON. Money is a number with all its digits, a time is ISO 8601 in UTC."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {json_text(each)}" for key, each in value.items()) + "}"
+        pairs_of = ((json.dumps(str(key), ensure_ascii=ascii_only), each) for key, each in value.items())
+        return "{" + ", ".join(f"{key}: {json_text(each, ascii_only=ascii_only)}" for key, each in pairs_of) + "}"
     if isinstance(value, list | tuple | set | frozenset):
-        return "[" + ", ".join(json_text(each) for each in value) + "]"
-    return _json_scalar(value)
+        return "[" + ", ".join(json_text(each, ascii_only=ascii_only) for each in value) + "]"
+    return _json_scalar(value, ascii_only)
 
 
-def _json_scalar(value: Any) -> str:
+def _json_scalar(value: Any, ascii_only: bool) -> str:
     match value:
         case Decimal():
             return _number(value) if value.is_finite() else "null"
         case float():
             return json.dumps(value) if math.isfinite(value) else "null"
         case None | bool() | int() | str():
-            return json.dumps(value)
+            return json.dumps(value, ensure_ascii=ascii_only)
         case datetime():
             return json.dumps(value.isoformat() + ("Z" if value.tzinfo is None else ""))
         case date() | time():
             return json.dumps(value.isoformat())
         case bytes():
-            return json.dumps(value.decode("utf-8", "backslashreplace"))
-    return json.dumps(str(value))
+            return json.dumps(_bytes_text(value), ensure_ascii=ascii_only)
+    return json.dumps(str(value), ensure_ascii=ascii_only)
+
+
+def _bytes_text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
 
 
 def _number(value: Decimal) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import datetime
 from typing import Any
 
-from batchpipe.commands.printing.text import count, shortened
+from batchpipe.commands.printing.text import count, shortened, value_text
 from batchpipe.commands.results.rows import Filters, python_rows, take_rows
 from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.context import Context
 from batchpipe.html.blocks import Section, Sentences, Table
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.schema import exact_json
 
 SHOWN_ROWS = 200
 SHOWN_CELL = 300
@@ -41,9 +39,4 @@ def rows_section(context: Context, file: PipelineFile) -> Section:
 
 def cell_text(value: Any) -> str:
     """Return a value of the output table as a cell, cut where it is long."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    text = exact_json.dumps(value) if isinstance(value, list | dict | bool) else str(value)
-    return shortened(text, SHOWN_CELL)
+    return shortened(value_text(value) or "", SHOWN_CELL)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.printing.text import count, shortened, table
-from batchpipe.commands.results.rows import TAKEN, Filters, TakenRows, python_rows, rows_object, take_rows
+from batchpipe.commands.printing.text import count, shortened, table, value_text
+from batchpipe.commands.results.rows import NESTED, TAKEN, Filters, TakenRows, python_rows, rows_object, take_rows
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, type_sql
+from batchpipe.sql.canonical import canonical_sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.disk import plain_message
 
@@ -34,12 +33,13 @@ FORMATS: Mapping[str, Sql] = {
     ".jsonl": Sql("FORMAT json"),
     ".xlsx": Sql(""),
 }
+JSON = (".json", ".ndjson", ".jsonl")
+FRACTIONS = ("DOUBLE", "FLOAT")
 # A spreadsheet takes such a cell for a formula. A model's answer must not become a formula.
 FORMULA = r"^[=+\-@\t\r]"
 # Parquet has no such types: numbers of them would be rounded, and times would lose their offset or their end.
 NOT_IN_PARQUET = re.compile(r"U?HUGEINT|INTERVAL|TIME WITH TIME ZONE")
 LARGE = "DECIMAL(38,0)"
-NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
 
 
 def results(
@@ -113,6 +113,31 @@ def _in_parquet(work: Work, name: str, kind: str) -> Sql:
     return sql("CAST({column} AS {kept}) AS {column}", column=column, kept=type_sql(kept))
 
 
+def _in_json(name: str, kind: str) -> Sql:
+    """Return SQL for a column in a JSON file: NaN and the infinities, which JSON does not know, are texts."""
+    column = quote_identifier(name)
+    value = column
+    if NESTED.search(kind):
+        value = _nested_json(column, kind)
+    elif kind in FRACTIONS:
+        value = sql(
+            "CASE WHEN isfinite({column}) THEN to_json({column}) ELSE to_json({column}::VARCHAR) END", column=column
+        )
+    return sql("{value} AS {column}", value=value, column=column)
+
+
+def _nested_json(column: Sql, kind: str) -> Sql:
+    """Return SQL for a nested value as JSON that every reader takes: `to_json` writes NaN as a number."""
+    if not any(each in kind for each in FRACTIONS):
+        return sql("to_json({column})", column=column)
+    return sql(
+        "CASE WHEN regexp_matches(to_json({column})::VARCHAR, 'NaN|Infinity') THEN {texts}::JSON "
+        "ELSE to_json({column}) END",
+        column=column,
+        texts=trusted(canonical_sql(column, kind, False)),
+    )
+
+
 def _copy(work: Work, taken: TakenRows, path: Path, ending: str) -> Sql:
     """Return the statement that writes `work.taken` to `path`. Texts are quoted, since DuckDB does not quote a lone CR
     itself.
@@ -124,6 +149,8 @@ def _copy(work: Work, taken: TakenRows, path: Path, ending: str) -> Sql:
         values = _cells(taken, ending)
         texts = [quote_identifier(name) for name, kind in taken.output.columns if _is_text(kind)]
         options = sql("{options}, FORCE_QUOTE ({texts})", options=options, texts=joined(", ", texts))
+    if ending in JSON:
+        values = joined(", ", (_in_json(name, kind) for name, kind in taken.output.columns))
     parts = {"values": values, "taken": TAKEN, "path": quote_literal(str(path)), "options": options}
     return sql("COPY (SELECT {values} FROM {taken}) TO {path} ({options})", **parts)
 
@@ -144,7 +171,7 @@ def _cell(name: str, kind: str, ending: str) -> Sql:
     """Return SQL for a column as a cell of a flat file: nested values as JSON, and no text is a formula."""
     column = quote_identifier(name)
     if NESTED.search(kind):
-        return sql("to_json({column})::VARCHAR", column=column)
+        return sql("({json})::VARCHAR", json=_nested_json(column, kind))
     if not _is_text(kind):
         return column
     text = sql("{column}::VARCHAR", column=column)
@@ -190,12 +217,8 @@ def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
 
 def _shown(value: Any) -> str | None:
     """Return a value as a cell of the screen's table, cut where it is long."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-    return shortened(text, SCREEN_CELL)
+    text = value_text(value)
+    return None if text is None else shortened(text, SCREEN_CELL)
 
 
 def _target(call: Call, to: str, force: bool) -> Path:

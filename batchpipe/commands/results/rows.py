@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.engine.source.snapshot import canonical_text, key_sql
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema import exact_json
+from batchpipe.sql.canonical import canonical_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
 from batchpipe.sql.quoting import (
     Sql,
@@ -23,12 +25,15 @@ from batchpipe.sql.quoting import (
     quote_table,
     sql,
     table_parts,
+    trusted,
 )
 from batchpipe.store.database import Session, Work, streamed_rows
 from batchpipe.store.queries import query
 
 TAKEN = Sql("work.taken")
+# Types of lists, structs and maps, as DuckDB names them.
 ITEM_NUMBER = "_index"
+NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,9 +226,16 @@ def python_value(name: str, kind: str) -> Sql:
     column = quote_identifier(name)
     if kind == "TIMESTAMP WITH TIME ZONE":
         return sql("CAST({column} AS TIMESTAMP)", column=column)
+    if _has_zone_inside(kind):
+        return trusted(canonical_sql(column, kind, False))
     return sql("CAST({column} AS VARCHAR)", column=column) if "WITH TIME ZONE" in kind else column
 
 
 def json_value(value: Any, kind: str) -> Any:
     """Return a value of a column of type `kind` for JSON."""
-    return exact_json.loads(value) if kind == "JSON" and value is not None else value
+    return exact_json.loads(value) if value is not None and (kind == "JSON" or _has_zone_inside(kind)) else value
+
+
+def _has_zone_inside(kind: str) -> bool:
+    """Return whether a type holds times with a zone within lists, structs or maps: such a value is JSON for Python."""
+    return "WITH TIME ZONE" in kind and NESTED.search(kind) is not None

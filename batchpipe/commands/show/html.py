@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.printing.text import count, money, value_text
 from batchpipe.commands.show.row import RowNow
 from batchpipe.commands.show.row_history import (
     Attempt,
@@ -33,7 +32,6 @@ from batchpipe.html.blocks import (
     Timeline,
 )
 from batchpipe.providers.known import with_provider
-from batchpipe.schema import exact_json
 
 COLOURS = {
     "accepted": "green",
@@ -162,17 +160,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return _second(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
-    return (
-        value if isinstance(value, str) else exact_json.dumps(value) if isinstance(value, list | dict) else str(value)
-    )
+    return _second(value) if isinstance(value, datetime) else value_text(value) or ""
 
 
 def _second(value: datetime) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.printing.text import count, moment, money, pairs, safe
+from batchpipe.commands.printing.text import count, moment, money, pairs, safe, value_text
 from batchpipe.commands.show.row import RowNow
 from batchpipe.commands.show.votes import RowVote, vote_text
 from batchpipe.common.hints import typed_again
@@ -320,14 +320,8 @@ def _key(key: Sequence[str]) -> str:
 
 def _value(value: Any) -> str | None:
     """Return a value of the output table on one line; None for NULL."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"  # 0, and not 0E-15
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-    return _cut(text)
+    text = value_text(value)
+    return None if text is None else _cut(text)
 
 
 def _cut(text: str | None, width: int = SHOWN_CHARACTERS) -> str:
