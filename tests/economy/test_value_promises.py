@@ -18,6 +18,7 @@ from helpers.gold import GOLD, HAIKU, LADDER, SONNET, answer_by, gold_rows, run_
 from projects import Project
 from promises.populations import Labelled, claim, kept, labelled, share_of
 
+from batchpipe.commands.eval.value_claims import ladder_accepts
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import Claim, PromisedValues, critical_counts, critical_hits, read_claim
 from batchpipe.evaluation.ladder_cost import ThresholdLadder, measure
@@ -184,3 +185,30 @@ def test_eval_promises_for_a_value_and_writes_both_thresholds(project: Project, 
         assert words in str(caught.value.hint)
     with pytest.raises(UsageError, match="go with --tune"):
         run_eval(project, precision=["label=bug:0.9"])
+
+
+def test_an_option_that_cannot_be_kept_is_refused_before_a_row_is_sent(project: Project) -> None:
+    flag = '[output.fields.flag]\ntype = ["boolean", "null"]\n[[models]]'
+    gold = GOLD.replace("{ label", '{ flag = "is_bug", label')
+    project.pipeline(LADDER.replace("[[models]]", flag, 1) + gold)
+    project.rows([row | {"is_bug": row["category"] == "bug"} for row in gold_rows(25)], "gold.csv")
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"precision": ["flag=maybe:0.9"]}, "Its values: true, false, null."),
+        ({"recall": ["label=Bug:0.9"]}, "Did you mean 'bug'?"),
+        ({"plot": "no/such/curve.svg"}, "Make it: mkdir -p "),
+    ]
+    for options, hint in refused:
+        with pytest.raises(UsageError) as caught:
+            run_eval(project, tune=True, **options)
+        assert hint in str(caught.value.hint)
+    assert project.requests_sent() == 0
+    # A boolean may be written as Python does, and NULL is a value too.
+    assert run_eval(project, tune=True, precision=["flag=True:0.01"]).value["promises"][0]["value"] == "true"
+    promised = ladder_accepts(
+        ThresholdLadder(rungs=(1,), accepts=(0.5,), for_values=(None,)),
+        [Claim(kind="recall", field="flag", value="null", target=0.9)],
+        ["sure"],
+        [],
+    )
+    select = f"SELECT {promised[1]} FROM (VALUES (NULL), (true)) t(flag), (SELECT 0.1 AS sure)"
+    assert duckdb.execute(select).fetchall() == [(True,), (False,)]

@@ -29,7 +29,7 @@ from batchpipe.commands.printing.markdown import fence
 from batchpipe.commands.printing.text import moment
 from batchpipe.commands.run.run import PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run.views import Watcher
-from batchpipe.common.errors import GateError
+from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.history_gate import refuse_renamed
@@ -63,6 +63,9 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     page = report_path(call.path(request.html), request.html) if request.html is not None else None
     if request.history:
         return history(call, file, page)
+    if request.plot is not None and not call.path(request.plot).parent.is_dir():
+        hint = f"Make it: mkdir -p {call.path(request.plot).parent}"
+        raise UsageError("there is no such folder", where=f"--plot {request.plot}", hint=hint)
     scipy_stats()  # a package that the report needs must be found missing before anything is sent
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with call.context(patience) as context, closing(context.work()) as work:

@@ -44,8 +44,8 @@ def _known(claim: Claim, fields: Sequence[GoldField], ladder: Resolved) -> Claim
         raise UsageError(what, where=where, hint="Promise for a field whose values are compared exactly.")
     schema = ladder.full_schema.get("properties", {}).get(claim.field, {})
     values = _values(schema)
-    types = schema.get("type")
-    value = claim.value.lower() if types == "boolean" else claim.value
+    listed = "enum" in schema or "const" in schema
+    value = claim.value if listed or values is None else claim.value.lower()
     if values is not None and value not in values:
         near = difflib.get_close_matches(value, values, 1, 0.6)
         some = ", ".join(values[:LISTED]) + (", ..." if len(values) > LISTED else "")
@@ -60,7 +60,11 @@ def _values(schema: Mapping[str, Any]) -> list[str] | None:
         return [class_name(each) for each in schema["enum"]]
     if "const" in schema:
         return [class_name(schema["const"])]
-    return ["true", "false"] if schema.get("type") == "boolean" else None
+    kinds = schema.get("type")
+    kinds = {kinds} if isinstance(kinds, str) else {*(kinds or ())}
+    if kinds - {"null"} == {"boolean"}:
+        return ["true", "false", *(["null"] if "null" in kinds else [])]
+    return None
 
 
 def promised_values(
@@ -102,6 +106,8 @@ def ladder_accepts(
 def _test(claim: Claim, kind: str) -> str:
     """Return the SQL that says whether an answer has the value of the claim."""
     name = plain_name(claim.field)
+    if claim.value == "null":  # NULL has this name too
+        return f"({name} IS NULL OR CAST({name} AS VARCHAR) = 'null')"
     if kind == "BOOLEAN":
         return f"{name} = {claim.value}"
     value = quote_literal(claim.value)
