@@ -88,7 +88,25 @@ def test_a_chain_from_nothing_then_one_edit_and_what_left(chained: Chained) -> N
     assert shown["made_of"] == [{"pipeline": "extract", "rows": 1, "keys": [["3"]]}]
     again = chained("run", "extract")
     assert again.code == 0
-    assert "classify has no answer for 1 row, which are not in its table: 4" in again.talk
+    assert "classify has no answer for 1 row, which is not in its table: 4" in again.talk
+
+
+def test_show_names_the_row_whose_list_has_the_item(chained: Chained) -> None:
+    words = (
+        '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n[output.rows]\nwords = "ticket_words"\n'
+    )
+    write_chain(chained.root, classify=CLASSIFY.replace("[[models]]", f"{words}[[models]]", 1))
+    for table in ("summary", "extract"):
+        (chained.root / "pipelines" / f"{table}.toml").unlink()
+    (chained.root / "answers.jsonl").unlink()
+    tickets, items = "* FROM read_csv('tickets.csv', all_varchar = true)", "id || '/' || _index AS id, id AS of"
+    reader = CLASSIFY.replace(tickets, f"{items} FROM ticket_words")
+    (chained.root / "pipelines" / "reader.toml").write_text(
+        reader.replace('include = ["customer"]\n', "").replace("Label: {{ body }}", "Read: {{ of }}"), encoding="utf-8"
+    )
+    chained.line("-C", str(chained.root), "run", "--all", "--emulator")
+    found = chained.line("-C", str(chained.root), "show", "reader", "2/1", "--json", "--emulator").value
+    assert found["made_of"] == [{"pipeline": "classify", "rows": 1, "keys": [["2"]]}]
 
 
 def test_a_pipeline_waits_for_what_is_in_flight_limited_or_paused(chained: Chained) -> None:
@@ -291,6 +309,7 @@ def test_a_view_of_the_database_shows_the_current_rows_of_what_it_reads(chained:
     checked = chained("check", "reader", "--json").value
     said = [each for each in checked["warnings"] if "is a view over output tables" in str(each)]
     assert len(said) == (rows.split()[0].rpartition(".")[2] in ("seen", "renamed", "qualified"))
+    assert all('after_pipelines = ["classify"]' in each["hint"] for each in said)
 
 
 def test_no_message_names_the_hidden_database(chained: Chained) -> None:

@@ -73,7 +73,7 @@ def check(
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
             problems += [each for each in _circle(context, file) if each not in problems]
             problems += neighbour_problems(file, project)
-            found.append(replace(one, problems=problems))
+            found.append(replace(one, problems=list(dict.fromkeys(problems))))
     if call.json:
         call.emit([checked_object(each) for each in found], selection.single)
     elif shown := [each for each in found if not call.quiet or each.problems or each.warnings]:

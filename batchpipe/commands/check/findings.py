@@ -142,13 +142,16 @@ def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:
 
 def _hidden_tables(context: Context, file: PipelineFile, source: Source) -> Iterator[Finding]:
     """Yield a finding for each statement that may read output tables of other pipelines without saying so."""
+    unknown = "it is not known whose tables are read"
     hint = "Name the pipelines whose tables it reads: after_pipelines = [...] under [input]; [] where it reads none."
-    found = list(context.chain.reads(file).hides)
-    if file.pipeline.input.after_pipelines is None:
-        views = source.views_over_outputs()
-        found += [(file.where("[input] query"), f"{each} is a view over output tables") for each in views]
-    for where, why in found:
-        yield Finding(what=f"it is not known whose tables are read: {why}", where=where, hint=hint)
+    for where, why in context.chain.reads(file).hides:
+        yield Finding(what=f"{unknown}: {why}", where=where, hint=hint)
+    views = source.views_over_outputs() if file.pipeline.input.after_pipelines is None else {}
+    if views:
+        listed = ", ".join(f'"{each}"' for each in dict.fromkeys(name for read in views.values() for name in read))
+        names = f"{', '.join(views)} {'are views' if len(views) > 1 else 'is a view'} over output tables"
+        hint = f"Write after_pipelines = [{listed}] under [input]: runs then go in order, and this one waits for them."
+        yield Finding(what=f"{unknown}: {names}", where=file.where("[input] query"), hint=hint)
 
 
 def _rounded_values(resolved: Resolved, source: Source) -> Iterator[Finding]:

@@ -160,10 +160,13 @@ class Source:
             return f"it calls {', '.join(volatile)}()"
         return "it has a LIMIT without an ORDER BY" if limits_without_order(json.loads(tree)) else None
 
-    def views_over_outputs(self) -> list[str]:
-        """Return the views of the project's database that the query names and that read output tables of others."""
-        views = self._upstream.over_outputs if self._upstream is not None else []
-        return [each for each in views if re.search(rf"\b{re.escape(folded(each))}\b", folded(self.query))]
+    def views_over_outputs(self) -> dict[str, list[str]]:
+        """Return the views of the project's database that the query names and that read output tables of others, with
+        the pipelines of these tables.
+        """
+        views = self._upstream.over_outputs if self._upstream is not None else {}
+        named = (each for each in views if re.search(rf"\b{re.escape(folded(each))}\b", folded(self.query)))
+        return {each: views[each] for each in named}
 
     def attach_databases(self) -> None:
         """Attach the project's databases read-only and search their tables. `close` and `release_databases` let them

@@ -7,7 +7,7 @@ gives all rows of the table `a`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,8 @@ class UpstreamViews:
     `all_rows()`. `text` is all SQL of the file in lower case, None where tables may be named elsewhere: of a table that
     none names no view is made. `own` is the pipeline's own output table, of which its SQL reads all rows.
 
-    A view of the database that reads output tables is made anew here, over their current rows: `over_outputs`.
+    A view of the database that reads output tables is made anew here, over their current rows: `over_outputs` has the
+    pipelines of these tables by the view's name.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -80,7 +81,7 @@ class UpstreamViews:
     own: str = ""
     attached: list[str] = field(default_factory=list)
     declared: bool = False
-    over_outputs: list[str] = field(default_factory=list, init=False)
+    over_outputs: dict[str, list[str]] = field(default_factory=dict, init=False)
     _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
     _made: list[str] = field(default_factory=list, init=False)
 
@@ -95,15 +96,19 @@ class UpstreamViews:
         """
         run = self.connection.execute
         without_file: dict[str, UpstreamTable] = {}
-        shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
-        over_outputs: list[tuple[str, str, str, str]] = []
+        shown = {folded(".".join(_two_parts(each))): each.pipeline for each in self.tables}
+        over_outputs: list[tuple[str, str, str]] = []
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
             hidden, there = self.hidden(alias), []
             if hidden in self.attached:
                 there = self._tables_of(hidden)
             self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name, _, _ in there}
-            outputs = [name for schema, name, comment, _ in there if self._is_output(schema, name, comment, shown)]
+            outputs = {
+                name: pipeline
+                for schema, name, comment, _ in there
+                if (pipeline := self._pipeline_of(schema, name, comment, shown)) is not None
+            }
             for schema, name, comment, body in there:
                 known = folded(f"{schema}.{name}")
                 if known in shown or not self._may_name(name):
@@ -112,8 +117,9 @@ class UpstreamViews:
                 if mark is not None:
                     table = UpstreamTable(pipeline=mark.pipeline, table=f"{schema}.{name}", columns=list)
                     without_file.setdefault(known, table)
-                elif body is not None and _reads(name, there, outputs):
-                    over_outputs.append((alias, schema, name, body))
+                elif body is not None and (read := _outputs_read(name, there, outputs)):
+                    over_outputs.append((alias, schema, body))
+                    self.over_outputs[name] = read
                 else:
                     rows = _dotted(hidden, schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
@@ -121,8 +127,7 @@ class UpstreamViews:
             run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
         for each in (*self.tables, *without_file.values()):
             self._show_table(each)
-        self.over_outputs = list(dict.fromkeys(name for _, _, name, _ in over_outputs))
-        self._make_anew([(alias, schema, body) for alias, schema, _, body in over_outputs])
+        self._make_anew(over_outputs)
         if not self.all_rows:
             return
         written = sql("translate({name}, '\"', '')", name=folded_sql(Sql("written")))
@@ -155,9 +160,11 @@ class UpstreamViews:
     def _may_name(self, table: str) -> bool:
         return self.text is None or _WORD.fullmatch(table) is None or folded(table) in self.text
 
-    def _is_output(self, schema: str, name: str, comment: str | None, shown: Collection[str]) -> bool:
+    def _pipeline_of(self, schema: str, name: str, comment: str | None, shown: Mapping[str, str]) -> str | None:
+        """Return the other pipeline whose output table this is; None for any other table."""
         known = folded(f"{schema}.{name}")
-        return known in shown or self._mark_of_other(known, comment) is not None
+        mark = self._mark_of_other(known, comment)
+        return shown.get(known) or (mark.pipeline if mark is not None else None)
 
     def _make_anew(self, views: Sequence[tuple[str, str, str]]) -> None:
         """Make views, each given by its database, its schema and its statement, over the tables that are shown.
@@ -264,18 +271,22 @@ def views_of(
     return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, text=named, own=own)
 
 
-def _reads(view: str, there: Sequence[tuple[str, str, str | None, str | None]], outputs: Sequence[str]) -> bool:
-    """Return whether a view may read one of the tables `outputs`, itself or through other views of its database."""
+def _outputs_read(
+    view: str, there: Sequence[tuple[str, str, str | None, str | None]], outputs: Mapping[str, str]
+) -> list[str]:
+    """Return the pipelines whose tables a view may read, itself or through other views of its database.
+
+    `outputs` has the pipelines by their tables.
+    """
     bodies = {folded(name): folded(body) for _, name, _, body in there if body is not None}
-    seen, left = set[str](), [folded(view)]
+    seen, left, found = set[str](), [folded(view)], dict[str, None]()
     while left:
         body = bodies[left.pop()]
-        if any(folded(each) in body for each in outputs):
-            return True
+        found |= {pipeline: None for name, pipeline in outputs.items() if folded(name) in body}
         more = [each for each in bodies if each in body and each not in seen]
         seen.update(more)
         left += more
-    return False
+    return list(found)
 
 
 def _two_parts(table: UpstreamTable) -> tuple[str, str]:

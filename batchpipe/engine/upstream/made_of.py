@@ -50,7 +50,9 @@ def made_of(context: Context, file: PipelineFile, params: Mapping[str, Any], key
 def _one(source: Source, resolved: Resolved, upstream: Upstream, key: Sequence[str | None]) -> MadeOf:
     assert upstream.file is not None
     columns = upstream.file.pipeline.input.key
-    followed = _Followed(connection=source.connection, table=upstream.table, columns=columns)
+    # The table of a list field has the key of the row that the list is of.
+    tables = [folded(table_parts(each)[1]) for each in (upstream.table, *upstream.children)]
+    followed = _Followed(connection=source.connection, tables=tables, columns=columns)
     found = None
     for statement in followed.statements(source.query):
         found = _keys(source, statement, resolved, key)
@@ -88,10 +90,12 @@ COLUMN = "upstream rows"
 
 @dataclass(slots=True, kw_only=True)
 class _Followed:
-    """Gives a query a column with the keys of the rows of `table` that each of its rows is made of."""
+    """Gives a query a column with the keys of the rows that each of its rows is made of. `tables` are those that have
+    such rows, by their names without case.
+    """
 
     connection: duckdb.DuckDBPyConnection
-    table: str
+    tables: Sequence[str]
     columns: Sequence[str]
     _names: int = field(default=0, init=False)
 
@@ -181,7 +185,7 @@ class _Followed:
         alias = relation.get("alias") or relation["table_name"]
         if written in clauses and not relation.get("schema_name"):
             return [_carried(alias, clauses[written])]
-        if written != folded(table_parts(self.table)[1]):
+        if written not in self.tables:
             return []
         texts = joined(
             ", ",

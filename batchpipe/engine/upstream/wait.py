@@ -66,9 +66,9 @@ def unfinished(context: Context, file: PipelineFile, upstream: Sequence[Upstream
 
 def _failed(found: Completeness) -> str:
     keys = ", ".join(_shown(each) for each in found.failed_keys)
-    rows = f"{found.failed:,} row{'s' if found.failed > 1 else ''}"
+    rows, are = (f"{found.failed:,} rows", "are") if found.failed > 1 else ("1 row", "is")
     such = " such as" if found.failed > SHOWN_KEYS else ":"
-    return f"{found.pipeline} has no answer for {rows}, which are not in its table{such} {keys}"
+    return f"{found.pipeline} has no answer for {rows}, which {are} not in its table{such} {keys}"
 
 
 def _shown(key: str) -> str:
