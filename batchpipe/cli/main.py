@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import errno
 import gc
 import io
 import os
@@ -34,7 +33,6 @@ GLOBAL_FLAGS = ("--emulator", "--debug", "--quiet", "-q")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 # Imports and rows make almost no reference cycles. The default thresholds would spend a fifth of a start on them.
 GARBAGE_THRESHOLDS = (200_000, 50, 100)
-SHOWN_NAME = 100  # characters of a name that is too long
 BUG = 70
 INTERRUPTED = 130
 
@@ -201,11 +199,10 @@ def _failed(call: Handled, error: BatchpipeError) -> int:
 
 def _bug(call: Handled, error: Exception) -> int:
     """Write the report of a bug, tell the person where it is, and return the exit code."""
-    from batchpipe.commands.call.failure import bug, write_bug_report
+    from batchpipe.commands.call.failure import bug, of_files, write_bug_report
 
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        where = f"{str(error.filename)[:SHOWN_NAME]}..."
-        known = UsageError("a name is longer than the file system takes", where=where, hint="Give a shorter name.")
+    known = of_files(error)
+    if known is not None:
         return _failed(call, known)
     _report(call, error, bug(write_bug_report(error, call.logs, call.command)))
     return BUG

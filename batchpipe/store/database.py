@@ -144,8 +144,10 @@ class Database:
 
     @property
     def folder(self) -> Path:
-        """The working folder beside the database, which git ignores."""
-        return self.path.parent / ".batchpipe"
+        """The working folder beside the database, which git ignores. Who reaches one file by several links shares it:
+        the locks and journals in it let nothing be asked twice.
+        """
+        return self.path.resolve().parent / ".batchpipe"
 
     def make_folder(self, *names: str) -> Path:
         """Make a folder below the working folder, if it is not there, and return it. Raises DatabaseError."""

@@ -78,13 +78,15 @@ def schema_version(connection: Connection) -> int:
     """Return how many migrations the attached database has had, 0 if it has no ledger. Reads `ledger.meta`."""
     found = connection.execute(
         Sql(
-            "SELECT 1 FROM duckdb_tables() WHERE database_name = current_catalog() AND schema_name = 'ledger' "
-            "AND table_name = 'meta'"
+            "SELECT count(*) FROM duckdb_columns() WHERE database_name = current_catalog() AND schema_name = 'ledger' "
+            "AND table_name = 'meta' AND column_name IN ('name', 'value')"
         )
     ).fetchone()
-    if not found:
+    if found != (2,):
         return 0
-    statement = Sql("SELECT coalesce(max(value::INTEGER), 0) FROM ledger.meta WHERE name = 'schema_version'")
+    statement = Sql(
+        "SELECT coalesce(max(TRY_CAST(value AS INTEGER)), 0) FROM ledger.meta WHERE name = 'schema_version'"
+    )
     row = connection.execute(statement).fetchone()
     return int(row[0]) if row else 0
 

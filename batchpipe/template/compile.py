@@ -50,6 +50,8 @@ class _Sources:
             text = resolved.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError:
             return f"{PROMPTS}/{name} is not UTF-8 text", "Save the file as UTF-8."
+        except PermissionError:
+            return f"{PROMPTS}/{name} cannot be read: permission denied", "Let this user read the file and its folder."
         except (OSError, ValueError, RuntimeError):
             return f"there is no template {PROMPTS}/{name}", near(name, self.files())
         self.texts[name] = text.replace("\r\n", "\n")

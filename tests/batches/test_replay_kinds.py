@@ -329,3 +329,20 @@ def test_a_chunk_without_its_description_is_never_bought_again_in_silence(projec
     assert "1 chunk cannot be read in " in (project.run().gate or "")
     shutil.copytree(whole, raw, dirs_exist_ok=True)
     assert (project.run().submitted, project.requests_sent()) == (0, sent)
+
+
+def test_two_links_to_one_database_share_what_is_asked(
+    project: Project, monkeypatch: pytest.MonkeyPatch, project_at: Callable[[Path], Project]
+) -> None:
+    project.pipeline(BASIC + REALTIME)
+    project.rows(numbered(3))
+    backup = killed_while_recording(project, monkeypatch)
+    shutil.copy(backup, project.root / "batchpipe.duckdb")  # the answers are in the raw folder alone
+    folder = project.root / "elsewhere"
+    folder.mkdir()
+    (folder / "batchpipe.duckdb").symlink_to(project.root / "batchpipe.duckdb")
+    other = project_at(folder)
+    other.pipeline(BASIC + REALTIME)
+    other.rows(numbered(3))
+    result = other.run()
+    assert (result.submitted, result.rows["accepted"], paid_calls(other)) == (0, 3, 0)

@@ -1,13 +1,17 @@
-"""Names, options and variables that are no UTF-8 text are told, and so is a home that is not there: no traceback."""
+"""Names, options and variables that are no UTF-8 text are told, and files that may not be read: no traceback."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
+from batchpipe.commands.docs.html import write_site
 from batchpipe.common.errors import UsageError
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.library.project import Project as PythonProject
@@ -86,3 +90,54 @@ def test_an_error_that_quotes_bytes_is_recorded(project: Project, typed: Command
 def test_a_home_that_is_not_there_is_told_in_python(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no home folder ~nobody_here"):
         PythonProject.create("~nobody_here/x")
+
+
+def test_a_folder_that_may_not_be_read_is_told(project: Project, typed: CommandLine) -> None:
+    def refused(self: Path, *_: Any) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    with typed.monkeypatch.context() as patched:  # as for a user without rights; root may read everything
+        patched.setattr(Path, "is_file", refused)
+        found = typed("plan", "demo")
+    assert (found.code, "permission denied" in found.talk, "Let this user read it" in found.talk) == (2, True, True)
+
+
+def test_a_template_that_may_not_be_read_is_not_called_missing(project: Project, typed: CommandLine) -> None:
+    def refused(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    project.pipeline(BASIC.replace("user_text = ", 'user = "demo/user.md.j2"\n# '))
+    with typed.monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refused)
+        found = typed("check", "demo")
+    assert (found.code, "prompts/demo/user.md.j2 cannot be read: permission denied" in found.out) == (2, True), found
+
+
+@pytest.mark.parametrize(
+    "statement", ["CREATE TABLE ledger.meta (i INT)", "CREATE TABLE ledger.meta (name TEXT, value TEXT)"]
+)
+def test_a_ledger_of_somebody_else_is_told(project: Project, typed: CommandLine, statement: str) -> None:
+    with duckdb.connect(str(project.root / "batchpipe.duckdb")) as connection:
+        connection.execute(f"CREATE SCHEMA ledger; {statement}")
+        if "value" in statement:
+            connection.execute("INSERT INTO ledger.meta VALUES ('schema_version', 'of another program')")
+    found = typed("status")
+    assert (found.code, "has a schema `ledger` that batchpipe did not make" in found.talk) == (4, True), found.talk
+
+
+def test_pages_that_are_written_again_are_whole_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    write_site(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write = Path.write_text
+
+    def torn(self: Path, data: str, *given: Any, **named: Any) -> int:
+        write(self, data[:10], *given, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(KeyboardInterrupt):
+        write_site(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -424,7 +424,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.source.snapshot",
     ),
-    "commands.docs.*": ("commands.call.*", "common.errors", "common.given"),
+    "commands.docs.*": ("commands.call.*", "common.durable", "common.errors", "common.given"),
     "commands.emulator": (*SAID, "common.errors", "emulator"),
     "commands.graph": (*SHELL, *SAID, "charts.*"),
     "commands.init": (*SAID, "common.errors", "common.given", "project.settings", "scaffold"),

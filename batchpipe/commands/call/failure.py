@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import platform
 import sys
 import tempfile
@@ -12,9 +14,12 @@ from pathlib import Path
 from batchpipe import __version__
 from batchpipe.commands.printing.text import safe
 from batchpipe.common import modes
-from batchpipe.common.errors import BatchpipeError, InternalError, PipelineError, Problem
+from batchpipe.common.errors import BatchpipeError, InternalError, PipelineError, Problem, UsageError
 from batchpipe.common.logs import Event
 from batchpipe.common.secrets import redacted
+from batchpipe.store.disk import disk_error, is_of_disk
+
+SHOWN_NAME = 100  # characters of a name that is too long
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:
@@ -55,6 +60,20 @@ def bug(report: Path) -> InternalError:
     """Return the error that tells a person about a bug and where its report is."""
     hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
     return InternalError("this is a bug in batchpipe; this file has the report", where=str(report), hint=hint)
+
+
+def of_files(error: Exception) -> BatchpipeError | None:
+    """Return the error for a file that the system refuses, which no command has to foresee; None for any other."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    if error.errno == errno.ENAMETOOLONG:
+        hint = "Give a shorter name."
+        return UsageError("a name is longer than the file system takes", where=f"{name[:SHOWN_NAME]}...", hint=hint)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "Let this user read it, with the folders that it lies in; or give the command as its owner."
+        return UsageError("permission denied", where=name, hint=hint)
+    return disk_error(error, Path(name)) if is_of_disk(error) else None
 
 
 def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:

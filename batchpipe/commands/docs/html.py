@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from batchpipe.commands.docs.pages import FOLDER, DocsPage, pages_by_kind, read_pages
+from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 
 STYLE = """
@@ -80,7 +81,8 @@ def anchor(heading: str) -> str:
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
     return path
 
 

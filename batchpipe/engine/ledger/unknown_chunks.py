@@ -164,7 +164,7 @@ class RawLog:
         if head.database == own:
             return True
         origin = folder.path.parent.parent / head.file
-        return origin == self.path or not origin.exists()
+        return origin.resolve() == self.path.resolve() or not origin.exists()
 
 
 def _may_be_of(session: Session, folder: RawFolder, chunk_id: str, families: Collection[str]) -> bool:
