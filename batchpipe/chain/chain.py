@@ -279,7 +279,8 @@ def _is_in(table: str, statements: str) -> bool:
 
 
 def _names(read: TablesRead) -> list[TableName]:
-    return [*read.tables, *(TableName(tuple(each.split("."))) for each in read.all_rows)]
+    """Return the tables that a statement reads; all_rows() takes a name with quotes too."""
+    return [*read.tables, *(TableName(tuple(each.replace('"', "").split("."))) for each in read.all_rows)]
 
 
 def _statements(file: PipelineFile) -> dict[str, str]:

@@ -77,7 +77,7 @@ def test_a_chain_from_nothing_then_one_edit_and_what_left(chained: Chained) -> N
     # A deleted row, and one that is answered no more, never reach what reads the table; `all_rows` still has them.
     write_tickets(chained.root, [*edited[1:3], {**edited[3], "body": "bad"}])
     (chained.root / "pipelines" / "every.toml").write_text(
-        SUMMARY.replace("FROM main.Extract GROUP", "FROM all_rows('EXTRACT') GROUP"), encoding="utf-8"
+        SUMMARY.replace("FROM main.Extract GROUP", "FROM all_rows('main.\\\"EXTRACT\\\"') GROUP"), encoding="utf-8"
     )
     found = chained.run("--all")
     assert (found["classify"]["status"], found["classify"]["rows"]["failed"]) == ("failed_rows", 1)
