@@ -22,6 +22,8 @@ _CHANGING = frozenset({"now", "utcnow", "today", "random", "randint", "uuid", "u
 _CHANGING_HINT = (
     "A row must always give the same prompt: select the value in the input query, or write it in [prompt.vars]."
 )
+# Filters that leave what image(), pdf() and file() give as it is.
+_KEEPING = frozenset({"d", "default", "safe", "string", "trim"})
 _STATEFUL = frozenset({"cycler", "joiner", "namespace"})
 
 
@@ -283,6 +285,11 @@ class _TemplateWalk:
             self._hint(node)
             return
         self._known("filter", node.name, self._environment.filters, node.lineno)
+        inner = node.node
+        if isinstance(inner, nodes.Filter) and inner.name in FILTERS and node.name not in _KEEPING:
+            shown = f"{inner.name.removesuffix('()')}({use_of(inner).column})"
+            what = f"the filter `{node.name}` changes what {shown} gives, which then is no file any more"
+            self._find(node.lineno, what, f"Remove it: {{{{ {shown} }}}}.")
         self._all(list(node.iter_child_nodes()), scope)
 
     def _media(self, node: nodes.Filter, scope: _Scope) -> None:

@@ -207,8 +207,10 @@ class Templates:
                 name, line = template.name or name, number
         if isinstance(error, UnsendableError):
             hint = "A run leaves this row out and goes on with the others: correct the file, or what names it."
-            return TemplateError(str(error), where=self._places[name].at(line), hint=hint)
-        if isinstance(error, jinja2.UndefinedError):
+            return TemplateError(str(error), where=self._places[name].at(max(line, 1)), hint=hint)
+        if isinstance(error, MediaError):
+            hint = "Write {{ image(COLUMN) }} with no filter around it."
+        elif isinstance(error, jinja2.UndefinedError):
             hint = "Test for it with `is defined`, give a `default(...)`, or correct the input query."
         elif isinstance(error, SecurityError):
             hint = "A template is not allowed to do this; compute it in the input query."
@@ -216,7 +218,7 @@ class Templates:
             hint = "It does not work for the values of this row: guard it with `if`, or correct the input query."
         said = _INNER_NAME.sub("an object", str(error))
         reason = f"cannot be rendered: {said}" if said else f"raises {type(error).__name__}"
-        return TemplateError(f"the template {reason}", where=self._places[name].at(line), hint=hint)
+        return TemplateError(f"the template {reason}", where=self._places[name].at(max(line, 1)), hint=hint)
 
 
 def _template_frames(traceback: TracebackType | None) -> Iterator[tuple[jinja2.Template, int]]:

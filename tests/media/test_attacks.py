@@ -138,6 +138,18 @@ def test_lists_of_bytes_and_empty_lists(project: Project) -> None:
     assert received(project) == Counter({hash_of(png(1)): 1, hash_of(png(2)): 1})
 
 
+def test_bytes_that_cannot_be_sent_leave_their_row_out_and_no_check_fails(project: Project, typed: CommandLine) -> None:
+    project.pipeline(
+        FILES.replace(
+            "read_csv('rows.csv', types = {'id': 'BIGINT'})", "(VALUES (1, ''::BLOB, 'a')) t(id, photo, note)"
+        )
+    )
+    checked = typed("check", "demo")
+    assert (checked.code, "1: it is empty" in checked.out) == (0, True), checked.out
+    assert project.run().rows["failed"] == 1
+    assert project.requests_sent() == 0
+
+
 def test_an_edit_of_the_prompt_sends_the_same_files_again_and_back_is_free(project: Project) -> None:
     project.pipeline(FILES)
     pictures(project, 3)

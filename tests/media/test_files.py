@@ -351,6 +351,7 @@ def test_show_names_the_file_and_its_hash(project: Project, typed: CommandLine) 
     [
         ("{{ image(phto) }}", "`phto` is none here"),
         ("{{ image(note | upper) }}", "takes the name of an input column"),
+        ("{{ image(photo) | upper }}", "the filter `upper` changes what image\\(photo\\) gives"),
         ("{{ image(id) }}", "cannot send BIGINT"),
         ("{{ file(photo) }}", "a media type"),
         ("{{ image(photo) }}{{ pdf(photo) }}", "sent in two ways"),

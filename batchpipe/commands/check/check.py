@@ -26,6 +26,7 @@ from batchpipe.engine.media.figures import MediaPlan
 from batchpipe.engine.plan.render import render_row, template_values
 from batchpipe.engine.quality.judges import ANSWER, EXPECTED, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.contents import holds_unsendable
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile
@@ -174,6 +175,8 @@ def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, 
     """Render some real rows, so that a template that fails on a NULL is found before a run."""
     values = {each.name: quote_identifier(each.name) for each in resolved.input_columns}
     for row in _first_rows(resolved, source, values, params):
+        if holds_unsendable(row):
+            continue  # a run leaves the row out, and what is said of files names it
         render_row(resolved, row)
         resolved.templates.identity(row)
 

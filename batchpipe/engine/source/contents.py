@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from batchpipe.engine.source.snapshot import InputColumn, input_column
-from batchpipe.media.content import content_name
+from batchpipe.media.content import SUFFIX, WRONG, content_name
 from batchpipe.media.formats import BEGINNINGS, HEAD_BYTES
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql, type_sql
 
@@ -75,6 +76,12 @@ class ContentColumn(InputColumn):
         return sql("{made} AS {stored}", made=made, stored=self.stored)
 
 
+def holds_unsendable(row: Mapping[str, Any]) -> bool:
+    """Return whether a row, by column, has a content that cannot be sent."""
+    lines = (value for name, value in row.items() if name.endswith(SUFFIX) and isinstance(value, str))
+    return any(each.startswith(WRONG) for value in lines for each in value.split("\n"))
+
+
 def content_lines(columns: Iterable[ContentColumn], file: Sql) -> Sql:
     """Return a SELECT of `position`, `kind` and `line` of each content of the columns, from the snapshot's `file`."""
     found = (
@@ -99,7 +106,7 @@ def _line_of_bytes(value: Sql, kind: str) -> Sql:
     other = quote_literal("application/octet-stream" if kind == "file" else "")
     takes = quote_literal(TAKES[kind])
     return sql(
-        "CASE WHEN {value} IS NULL THEN NULL "
+        "CASE WHEN {value} IS NULL THEN NULL WHEN octet_length({value}) = 0 THEN '!it is empty' "
         "WHEN NOT starts_with(coalesce({told}, {other}), {takes}) OR coalesce({told}, {other}) = '' "
         "THEN '!its content is ' || coalesce({told}, 'of an unknown type') || ', and no ' || {kind} "
         "ELSE coalesce({told}, {other}) || ' ' || sha256({value}) || chr(9) || octet_length({value}) || "
