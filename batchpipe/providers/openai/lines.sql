@@ -40,14 +40,24 @@ counted AS (
         coalesce(
             all_input_tokens - cache_read_tokens - all_cache_write_tokens >= 0
             AND output_tokens - thinking_tokens >= 0
-            AND (NOT writes_split OR all_cache_write_tokens = cache_write_30m_tokens + cache_write_12h_tokens),
+            AND (NOT writes_split OR all_cache_write_tokens = cache_write_30m_tokens + cache_write_12h_tokens)
+            AND (usage.total_tokens IS NULL OR usage.total_tokens = 'null' OR total_tokens = all_input_tokens + output_tokens),
             false
         ) AS usage_known
     FROM (
     SELECT
+        * EXCLUDE (given_output_tokens),
+        -- Some servers of this protocol count reasoning beside the output; their total says so.
+        given_output_tokens + CASE
+            WHEN thinking_tokens > 0 AND total_tokens = all_input_tokens + given_output_tokens + thinking_tokens
+            THEN thinking_tokens ELSE 0
+        END AS output_tokens
+    FROM (
+    SELECT
         *,
+        {total_tokens} AS total_tokens,
         CASE WHEN usage.prompt_tokens IS NULL THEN {input_tokens} ELSE {prompt_tokens} END AS all_input_tokens,
-        CASE WHEN usage.completion_tokens IS NULL THEN {output_tokens} ELSE {completion_tokens} END AS output_tokens,
+        CASE WHEN usage.completion_tokens IS NULL THEN {output_tokens} ELSE {completion_tokens} END AS given_output_tokens,
         CASE WHEN usage.prompt_tokens_details IS NULL THEN {input_cached} ELSE {prompt_cached} END AS cache_read_tokens,
         CASE WHEN usage.prompt_tokens_details IS NULL THEN {input_written} ELSE {prompt_written} END
             AS all_cache_write_tokens,
@@ -68,6 +78,7 @@ counted AS (
         coalesce(body.error.type, error.type) AS error_kind,
         coalesce(error.message, body.error.message) AS said
     FROM parts
+    )
     )
 ),
 spoken AS (

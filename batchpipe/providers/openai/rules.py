@@ -66,6 +66,7 @@ _LINE: dict[str, Any] = {
             ],
             "usage": {
                 "cost": "VARCHAR",
+                "total_tokens": "JSON",
                 "input_tokens": "JSON",
                 "input_tokens_details": {
                     "cached_tokens": "JSON",
@@ -86,6 +87,7 @@ _LINE: dict[str, Any] = {
 _COUNTS = {
     "input_tokens": ("usage.input_tokens", False),
     "output_tokens": ("usage.output_tokens", False),
+    "total_tokens": ("usage.total_tokens", False),
     "prompt_tokens": ("usage.prompt_tokens", False),
     "completion_tokens": ("usage.completion_tokens", False),
     "input_cached": ("usage.input_tokens_details.cached_tokens", True),

@@ -145,6 +145,13 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
     "without usage": (line(response(usage=None)), ("answered", {"cost_known": False, "input_tokens": None})),
     "odd usage": (line(response(usage=usage(input_tokens="many"))), ("answered", {"cost_known": False})),
     "more cached than there are": (line(response(usage=usage(input_tokens=10))), ("answered", {"cost_known": False})),
+    "another sum": (line(response(usage=usage(total_tokens=151))), ("answered", {"cost_known": False})),
+    "no sum": (line(response(usage=usage(total_tokens=None))), ("answered", {"cost_known": True, "output_tokens": 50})),
+    "a sum that is none": (line(response(usage=usage(total_tokens="150"))), ("answered", {"cost_known": False})),
+    "thought beside the output": (
+        line(response(usage=usage(total_tokens=160))),
+        ("answered", {"cost_known": True, "output_tokens": 60, "thinking_tokens": 10}),
+    ),
     "more thought than written": (line(response(usage=usage(output_tokens=5))), ("answered", {"cost_known": False})),
     "output is no list": (line(response(output="text")), ("unknown", {"cost_known": False})),
     "body is missing": (line(None), ("unknown", {"cost_known": False})),
