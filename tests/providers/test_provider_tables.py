@@ -39,6 +39,14 @@ def said(root: Path, text: str, **environment: str) -> tuple[str, str]:
             "the protocol gemini has no endpoint '/v1/responses' Remove the line.",
         ),
         (TABLE.replace("http:", "ftp:"), "[tool.batchpipe.providers.oo] base_url", "Write it like https://"),
+        *(
+            (
+                TABLE.replace("127.0.0.1:1", odd),
+                "[tool.batchpipe.providers.oo] base_url",
+                "no address that can be called",
+            )
+            for odd in ("[::1", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1:0", ":80")
+        ),
         (TABLE.replace("127", "user:word@127"), "[tool.batchpipe.providers.oo] base_url", "without a user's name"),
         (
             TABLE + 'headers = { Authorization = "Bearer sk-1" }',

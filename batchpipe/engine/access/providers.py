@@ -131,7 +131,7 @@ class PipelineProviders:
             return False
         try:
             return self.url(provider.name) == batch.base_url
-        except UsageError:  # a variable of its address is not set
+        except (UsageError, CredentialsError):  # a variable of its address is not set, or holds none
             return False
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.realtime import error_line
-from batchpipe.providers.shared.http import NO_ENDPOINT, never_sent
+from batchpipe.providers.shared.http import NO_ENDPOINT, never_sent, server_of
 from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -76,8 +76,14 @@ def refused(error: anthropic.APIStatusError, redact: Redact, *, kind: str | None
 
 
 def _message(error: BaseException) -> str:
+    """Return the words of an error of the transport, after the server that was called: a ladder may ask several."""
+    import anthropic
+
     cause = error.__cause__
-    return plain(f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else ""))
+    said = f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
+    if isinstance(error, anthropic.APIConnectionError):
+        said = f"{server_of(str(error.request.url))}: {said}"
+    return plain(said)
 
 
 def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:

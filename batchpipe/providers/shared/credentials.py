@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from batchpipe.common.errors import CredentialsError
 
@@ -28,8 +29,17 @@ def checked_key(value: str | None, *, name: str, provider: str) -> str:
 
 def checked_url(url: str, *, name: str, example: str = "https://gateway.example/path") -> str:
     """Return a base URL. Raises CredentialsError for what is no URL; `name` is the variable that may hold it."""
-    if not re.fullmatch(r"https?://[^/\s?#@]+[^\s?#@]*", url):
+    if not re.fullmatch(r"https?://[^/\s?#@]+[^\s?#@]*", url) or not _has_server(url):
         raise CredentialsError(
             f"{name}, or the base URL given, is not a URL", where=name, hint=f"Write it like {example}"
         )
     return url
+
+
+def _has_server(url: str) -> bool:
+    """Return whether a URL names a host, with a port that can be one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

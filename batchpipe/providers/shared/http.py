@@ -91,6 +91,14 @@ def never_sent(error: BaseException | None) -> bool:
     )
 
 
+def server_of(url: str) -> str:
+    """Return the host and port of a URL as a message names them; "the server" for what has none."""
+    try:
+        return urlsplit(url).netloc or "the server"
+    except ValueError:
+        return "the server"
+
+
 def json_of(content: bytes) -> Any:
     """Return the JSON of a body, before which a byte order mark may stand. Raises ValueError for anything else."""
     return orjson.loads(content.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\x00"))
@@ -239,7 +247,7 @@ class Client:
 
     def _translated(self, error: Exception, role: Role) -> Exception:
         if not isinstance(error, _StatusError):
-            message = self.redact(plain(f"{type(error).__name__}: {error}"))
+            message = self.redact(plain(f"{server_of(self.base_url)}: {type(error).__name__}: {error}"))
             if never_sent(error):
                 return NotSentError(message)
             return UnknownOutcomeError(message) if role == "create" else UnavailableError(message)

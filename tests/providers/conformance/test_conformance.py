@@ -89,7 +89,7 @@ def test_a_create_without_a_connection_was_not_sent(desk: Desk) -> None:
         closed.bind(("127.0.0.1", 0))
         nowhere = desk.bound(f"http://127.0.0.1:{closed.getsockname()[1]}")
     body, shipment = desk.shipment()
-    with pytest.raises(NotSentError):
+    with pytest.raises(NotSentError, match=nowhere.base_url.removeprefix("http://").partition("/")[0]):
         nowhere.submit(body, shipment, input_id="file-1", timeout_seconds=5)
 
 
