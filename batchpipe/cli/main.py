@@ -15,9 +15,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from batchpipe.commands.call.options import Task
+from batchpipe.commands.call.streams import STDOUT, open_streams, silence, takes_more, unwritable
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.common.hints import use_options
 from batchpipe.common.machine import THIS_MACHINE, Machine
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None, machine: Machine = THIS_MACHINE) -> 
     forget()
     use_options("")
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    open_streams()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins takes a tenth of a start
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character: that is no reason to fail
@@ -201,6 +203,9 @@ def _bug(call: Handled, error: Exception) -> int:
     """Write the report of a bug, tell the person where it is, and return the exit code."""
     from batchpipe.commands.call.failure import bug, of_files, write_bug_report
 
+    if isinstance(error, OSError) and not takes_more(sys.stdout):
+        silence(sys.stdout)
+        return _failed(call, unwritable(error))
     known = of_files(error)
     if known is not None:
         return _failed(call, known)
@@ -217,7 +222,7 @@ def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
         _say("".join(traceback.format_exception(error)).rstrip())
     if call.log_format == "json":
         _say(json_line(call.machine.clock(), "", failure_event(known)))
-    elif not call.given("--json"):
+    elif not call.given("--json") or known.where == STDOUT:
         _say(failure_text(known))
     if call.given("--json"):
         _print_json({"error": failure(known)})
@@ -236,8 +241,6 @@ def _interrupted(call: Handled) -> int:
 
 def _unread() -> int:
     """Return 0 if nobody reads the output any more: that is not an error of the program."""
-    from batchpipe.commands.call.call import silence
-
     silence(sys.stdout)
     return 0
 
@@ -245,15 +248,20 @@ def _unread() -> int:
 def _print_json(value: Any) -> None:
     from batchpipe.commands.printing.text import json_text
 
-    sys.stdout.write(json_text(value) + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, json_text(value))
 
 
 def _say(text: str) -> None:
-    """Write a line on stderr, also where nobody reads it."""
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(redacted(text) + "\n")
-        sys.stderr.flush()
+    _write(sys.stderr, redacted(text))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line, also where the stream takes no more: then the exit code alone tells how the call ended."""
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except OSError:
+        silence(stream)
 
 
 @contextlib.contextmanager

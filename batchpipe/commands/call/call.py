@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from batchpipe.commands.call.failure import failure_event, failure_text
+from batchpipe.commands.call.streams import silence, unwritable
 from batchpipe.commands.printing.text import json_text, wrapped
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
 from batchpipe.common.given import home_path
@@ -45,7 +44,7 @@ class Talk:
     quiet: bool = False
 
     def out(self, value: Any) -> None:
-        """Write data on stdout: a JSON value with `--json`, else text."""
+        """Write data on stdout: a JSON value with `--json`, else text. Raises UsageError where stdout takes no more."""
         text = json_text(value) if self.json else str(value)
         if self.terminal:
             text = wrapped(text, self.width)
@@ -54,6 +53,9 @@ class Talk:
             self.stdout.flush()
         except BrokenPipeError:
             silence(self.stdout)
+        except OSError as error:
+            silence(self.stdout)
+            raise unwritable(error) from error
 
     def say(self, text: str) -> None:
         """Write a message on stderr; with `--quiet`, write nothing."""
@@ -61,14 +63,14 @@ class Talk:
             self.write(text)
 
     def write(self, text: str) -> None:
-        """Write a line on stderr, broken between words for a person. The work goes on even where nobody reads stderr
-        any more.
+        """Write a line on stderr, broken between words for a person. The work goes on even where stderr takes no more:
+        nobody reads it, its disk is full, its terminal is gone.
         """
         shown = wrapped(redacted(text), self.width) if self.talks_to_person else redacted(text)
         try:
             self.stderr.write(shown + "\n")
             self.stderr.flush()
-        except BrokenPipeError:
+        except OSError:
             silence(self.stderr)
 
     def emit(self, objects: Sequence[Mapping[str, Any]], single: bool) -> None:
@@ -113,10 +115,17 @@ class Call(Talk):
             self.write(failure_text(error))
 
     def ask(self, question: str) -> bool:
-        """Put a question to the person at the terminal, and return whether the answer is yes."""
-        self.stderr.write(question)
-        self.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        """Put a question to the person at the terminal, and return whether the answer is yes.
+
+        It is no where the terminal is gone.
+        """
+        try:
+            self.stderr.write(question)
+            self.stderr.flush()
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except OSError:
+            silence(self.stderr)
+            return False
 
     @contextmanager
     def context(
@@ -197,11 +206,3 @@ def load_each(
         except PipelineError as error:
             problems[path] = error.problems
     return files, problems
-
-
-def silence(stream: TextIO) -> None:
-    """Discard what is written to `stream` from now on, because nobody reads it any more."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
@@ -97,7 +98,8 @@ def write_bug_report(error: BaseException, folder: Path | None, command: str) ->
         except OSError:
             continue
         return place / name
-    sys.stderr.write(text)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
     return Path(name)
 
 

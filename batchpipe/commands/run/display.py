@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO, cast
 
+from batchpipe.commands.call.streams import Messages
 from batchpipe.commands.printing.text import count, duration, money, safe, wrapped
 from batchpipe.common.logs import Event, json_line
 
@@ -151,7 +152,7 @@ def live_view(stream: TextIO, clock: Callable[[], datetime]) -> Iterator[LiveVie
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=stream)
+    console = Console(file=cast(TextIO, Messages(stream)))
     live = Live(
         console=console,
         auto_refresh=False,

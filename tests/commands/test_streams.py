@@ -1,0 +1,90 @@
+"""Streams that take no more: the work goes on, and the exit code and a message say what is lost for the reader."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from projects import BASIC, Project, numbered
+
+FULL = Path("/dev/full")
+COMMAND = (sys.executable, "-m", "batchpipe")
+
+
+def call(project: Project, shell: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a shell, where BATCHPIPE is the program."""
+    return subprocess.run(
+        ["/bin/sh", "-c", shell.replace("BATCHPIPE", " ".join(COMMAND))],
+        cwd=project.root,
+        env={**os.environ, **project.environment, "BATCHPIPE_POLL_INTERVAL": "0.05"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def answered(project: Project) -> Project:
+    """Two rows and their answers."""
+    project.pipeline()
+    project.rows(numbered(2))
+    project.run()
+    return project
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("words", ["--help", "-V", "results demo", "status --json", "docs first_run"])
+def test_an_output_on_a_full_disk_is_told(answered: Project, words: str) -> None:
+    ended = call(answered, f"BATCHPIPE {words} > {FULL}")
+    assert ended.returncode == 2
+    assert "stdout: the output cannot be written: No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert call(answered, f"BATCHPIPE {words} > {FULL} 2>&1").returncode == 2
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+def test_a_run_whose_log_is_on_a_full_disk_does_its_work(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(3))
+    assert call(project, f"BATCHPIPE run demo --yes 2> {FULL}").returncode == 0
+    project.pipeline(BASIC.replace("{{ body }}", "{{ body }}!"))
+    assert call(project, f"BATCHPIPE run demo --yes > {FULL} 2>&1").returncode == 2
+    assert project.plan().due == 0
+    assert project.sql("SELECT count(*) FROM ledger.results") == [(6,)]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_not_asked_for(answered: Project, closed: str) -> None:
+    ended = call(answered, f"BATCHPIPE plan demo {closed}")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+    assert call(answered, f"BATCHPIPE plan nothing {closed}").returncode == 2
+
+
+def on_a_terminal(project: Project, arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a command whose streams are a terminal. Return it, and the other end of the terminal."""
+    mine, its = os.openpty()
+    environment = {**os.environ, **project.environment, "BATCHPIPE_POLL_INTERVAL": "1", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=project.root, env=environment, stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    return process, mine
+
+
+def test_a_run_goes_on_when_its_terminal_is_gone(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(3))
+    process, terminal = on_a_terminal(project, ["run", "demo"])
+    shown = b""
+    with contextlib.suppress(OSError):
+        while b"submitted" not in shown:
+            shown += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert process.wait(timeout=120) in (0, 2)
+    assert project.plan().due == 0
