@@ -29,7 +29,10 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 _HEADERS_OF_KEYS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
 
-Usd = Annotated[Decimal, Field(ge=0)]
+# The highest price in US dollars per million tokens, and the highest factor on prices: more is a slip, and no column
+# holds the costs.
+MOST_USD, MOST_FACTOR = 1_000_000, 1_000
+Usd = Annotated[Decimal, Field(ge=0, le=MOST_USD)]
 
 
 class ProviderLimits(BaseModel):
@@ -83,7 +86,7 @@ class ProviderTable(BaseModel):
         description="Usual name of a model = its name at this provider. Limits and prices go by the usual name.",
     )
     price_factor: Decimal = Field(
-        default=Decimal(1), gt=0, description="Every price of this provider is multiplied by it."
+        default=Decimal(1), gt=0, le=MOST_FACTOR, description="Every price of this provider is multiplied by it."
     )
     prices: ProviderPrices | Path | None = Field(
         default=None,

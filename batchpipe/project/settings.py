@@ -29,6 +29,7 @@ from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.dotenv_file import dotenv_variables
 from batchpipe.project.notify import Notify
 from batchpipe.project.provider_tables import (
+    MOST_FACTOR,
     PROVIDERS,
     SEPARATOR,
     ProviderPrices,
@@ -95,7 +96,7 @@ class Settings(BaseSettings):
         default=False, description="Let others than the owner read `.batchpipe`, as far as the umask lets them."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Format of log lines.")
-    price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price.")
+    price_factor: Decimal = Field(default=Decimal(1), gt=0, le=MOST_FACTOR, description="Factor on every price.")
     prices: Path | None = Field(default=None, description="File of prices that replace the built-in ones.")
     budget: Annotated[Budget, BeforeValidator(_table)] = Field(
         default_factory=Budget,

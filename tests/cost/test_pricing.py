@@ -227,6 +227,8 @@ def test_a_price_file_may_be_json(tmp_path: Path) -> None:
         ("[[prices]]\nmodel = 'm'\ninput = -1\noutput = 2", "prices.0.input"),
         ("[[prices]]\nmodel = 'm'\ntier = 'night'\ninput = 1\noutput = 2", "prices.0.tier"),
         ("[[prices]]\nmodel = 'm'\nabove_input_tokens = 5\ninput = 1\noutput = 2", "none for smaller"),
+        ("[[prices]]\nmodel = 'm'\ninput = 1e7\noutput = 2", "prices.0.input"),
+        ("[[prices]]\nmodel = 'm'\ninput = 1\noutput = 2\n" * 2, "`m` has two prices of one tier"),
         ("not toml", "cannot be read"),
     ],
 )

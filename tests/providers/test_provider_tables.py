@@ -30,6 +30,13 @@ def said(root: Path, text: str, **environment: str) -> tuple[str, str]:
         (TABLE + 'mode = "stream"', "batchpipe.toml providers.oo.mode", "'batch' or 'realtime'"),
         (TABLE + "concurrency = 0", "batchpipe.toml providers.oo.concurrency", "greater than or equal to 1"),
         (TABLE + "prices = { input = -1, output = 0 }", "batchpipe.toml providers.oo.prices.input", "-1 is not valid"),
+        (
+            TABLE + "prices = { input = 1e7, output = 0 }",
+            "batchpipe.toml providers.oo.prices.input",
+            "equal to 1000000",
+        ),
+        (TABLE + "price_factor = 1e30", "batchpipe.toml providers.oo.price_factor", "equal to 1000"),
+        ("price_factor = 1e30", "batchpipe.toml price_factor", "equal to 1000"),
         (TABLE + "limits = { max_requests = 0 }", "batchpipe.toml providers.oo.limits.max_requests", "0 is not valid"),
         (TABLE + "keep_results_days = 0", "batchpipe.toml providers.oo.keep_results_days", "equal to 1"),
         (TABLE + 'endpoint = "/v1/completions"', "[tool.batchpipe.providers.oo] endpoint", '"/v1/chat/completions"'),

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
@@ -41,6 +42,8 @@ Tier = Literal["batch", "realtime"]
 
 TOKEN_KINDS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "output")
 ALL_INPUT = -1  # `above_input_tokens` of the lowest step: every request has more
+# No price is higher, in US dollars per million tokens: a larger number is a slip, and no column holds the costs.
+MOST_USD = 1_000_000
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
 # Where writes to the cache cost money, one of the longer lifetime costs twice an uncached token; the table has not
@@ -119,12 +122,12 @@ class _FilePrice(BaseModel):
     tier: Tier = "batch"
     since: Annotated[date, Field(alias="from")] = date.min
     above_input_tokens: int = ALL_INPUT
-    input: Annotated[Decimal, Field(ge=0)]
-    output: Annotated[Decimal, Field(ge=0)]
-    cache_write_5m: Annotated[Decimal | None, Field(ge=0)] = None
-    cache_write_1h: Annotated[Decimal | None, Field(ge=0)] = None
-    cache_read: Annotated[Decimal | None, Field(ge=0)] = None
-    web_search: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+    input: Annotated[Decimal, Field(ge=0, le=MOST_USD)]
+    output: Annotated[Decimal, Field(ge=0, le=MOST_USD)]
+    cache_write_5m: Annotated[Decimal | None, Field(ge=0, le=MOST_USD)] = None
+    cache_write_1h: Annotated[Decimal | None, Field(ge=0, le=MOST_USD)] = None
+    cache_read: Annotated[Decimal | None, Field(ge=0, le=MOST_USD)] = None
+    web_search: Annotated[Decimal, Field(ge=0, le=MOST_USD)] = Decimal(0)
 
     def step(self) -> PriceStep:
         """Return the entry as US dollars per token and per search."""
@@ -188,6 +191,11 @@ def read_prices(path: Path) -> PriceFile:
     if lonely:
         what = f"`{lonely[0].model}` has prices for large requests (above_input_tokens), and none for smaller ones"
         raise PipelineError(what, where=str(path), hint="Add an entry without above_input_tokens.")
+    named = Counter((each.model, each.tier, each.since, each.above_input_tokens) for each in file.prices)
+    twice = next((model for (model, *_), times in named.items() if times > 1), None)
+    if twice is not None:
+        what = f"`{twice}` has two prices of one tier, from the same day on"
+        raise PipelineError(what, where=str(path), hint="Remove one, or give the later one a day: from = 2027-01-01")
     return file if file.source else file.model_copy(update={"source": path.name})
 
 
