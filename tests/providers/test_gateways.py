@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.engine.cost.pricing import unit_price
 from batchpipe.engine.exchange.answering_models import is_same_model
+from batchpipe.engine.ledger.overview import spend_by_day
 
 TABLE = """
 [providers.{name}]
@@ -98,6 +100,10 @@ def test_a_ladder_climbs_from_a_gateway_to_the_built_in_provider(gated: Gated) -
     assert costs[3] == "anthropic/claude-haiku-4.5"
     assert gated.gateway.models == {costs[3]}
     assert {each[0] for each in sql("SELECT DISTINCT provider FROM ledger.spend")} == {"aiprime", "anthropic"}
+    context = gated.project.context()
+    with closing(context), closing(context.work()) as work, context.database.reading(work) as session:
+        spent = spend_by_day(session, None, session.now - timedelta(days=2))
+    assert {each.model for each in spent} == {"aiprime:claude-haiku-4-5", "claude-sonnet-4-6"}
     headers = [headers for _, _, headers in gated.gateway.calls]
     assert all(each["x-api-key"] == "gateway-key" and each["x-team"] == "research" for each in headers)
     assert "test-key" not in str(headers)

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.providers.known import with_provider
 from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -22,7 +23,7 @@ FIRST_LINE = Sql("left(coalesce(split_part(d.error, chr(10), 1), 'unknown'), 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaySpend:
-    """What one model's results of a UTC day came to. `cost_usd` is None where no cost of them is known."""
+    """What the results of one model of a provider came to on a UTC day. `cost_usd` is None where no cost is known."""
 
     day: date
     model: str
@@ -110,7 +111,8 @@ def spend_by_day(session: Session, names: Sequence[str] | None, since: datetime)
     Reads `ledger.results`, `ledger.batches`.
     """
     statement = query("spend_by_day", chosen=_chosen(names, Sql("r.pipeline")))
-    return [DaySpend(**each) for each in session.dictionaries(statement, {"since": since})]
+    found = map(dict, session.dictionaries(statement, {"since": since}))
+    return [DaySpend(model=with_provider(each.pop("provider"), each.pop("model")), **each) for each in found]
 
 
 def read_failures(

@@ -1,14 +1,15 @@
 -- What pages show of the whole project and of one run: spend by day and model, failed rows by error, batches, runs.
 
 -- name: spend_by_day
-SELECT r.recorded_at::DATE AS day, coalesce(b.model, r.model, 'unknown') AS model, count(*) AS requests,
+SELECT r.recorded_at::DATE AS day, coalesce(r.provider, b.provider) AS provider,
+    coalesce(b.model, r.model, 'unknown') AS model, count(*) AS requests,
     sum(r.cost_usd)::DECIMAL(38, 15) AS cost_usd, coalesce(sum(r.realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd,
     count(*) FILTER (r.cost_usd IS NULL) AS unpriced
 FROM ledger.results r
 LEFT JOIN ledger.batches b USING (chunk_id)
 WHERE NOT r.judged_again AND r.recorded_at >= $since AND {chosen}
 GROUP BY ALL
-ORDER BY day, model
+ORDER BY day, provider, model
 
 -- name: failures
 -- work.failures: One row is a row whose newest decision is that it failed, and of which no request is on its way.
