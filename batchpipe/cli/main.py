@@ -201,12 +201,12 @@ def _failed(call: Handled, error: BatchpipeError) -> int:
 
 def _bug(call: Handled, error: Exception) -> int:
     """Write the report of a bug, tell the person where it is, and return the exit code."""
-    from batchpipe.commands.call.failure import bug, of_files, write_bug_report
+    from batchpipe.commands.call.failure import bug, of_system, write_bug_report
 
     if isinstance(error, OSError) and not takes_more(sys.stdout):
         silence(sys.stdout)
         return _failed(call, unwritable(error))
-    known = of_files(error)
+    known = of_system(error)
     if known is not None:
         return _failed(call, known)
     _report(call, error, bug(write_bug_report(error, call.logs, call.command)))

@@ -44,6 +44,8 @@ def _is_near(table: re.Match[str]) -> bool:
 def query_hint(error: duckdb.Error) -> str:
     """Return the step that most likely mends a query of the user that failed with `error`."""
     text = _SUGGESTED_HIDDEN.sub("", str(error))
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "Let the query hold fewer rows at once, free memory, or let the process have more of it."
     if "not utf-8 encoded" in text or "Invalid unicode" in text:
         return (
             "Name the file's encoding in the query: read_csv('FILE', encoding = 'latin-1'), or 'utf-16'; "

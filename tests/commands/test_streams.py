@@ -1,16 +1,20 @@
-"""Streams that take no more: the work goes on, and the exit code and a message say what is lost for the reader."""
+"""What the system refuses a process: streams that take no more, memory, threads. The work goes on, or it is told."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
 import pytest
 from projects import BASIC, Project, numbered
+
+from batchpipe.commands.call.failure import of_system
 
 FULL = Path("/dev/full")
 COMMAND = (sys.executable, "-m", "batchpipe")
@@ -64,6 +68,23 @@ def test_a_stream_that_is_closed_is_not_asked_for(answered: Project, closed: str
     ended = call(answered, f"BATCHPIPE plan demo {closed}")
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
     assert call(answered, f"BATCHPIPE plan nothing {closed}").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: Allocation failure"), "not enough memory"),
+        (ImportError("module.so: failed to map segment from shared object"), "not enough memory"),
+        (RuntimeError("can't start new thread"), "thread"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many files"),
+    ],
+)
+def test_what_the_system_does_not_give_is_no_bug(error: Exception, words: str) -> None:
+    found = of_system(error)
+    assert found is not None
+    assert (found.exit_code, words in found.what) == (4, True)
+    assert of_system(RuntimeError("anything else")) is None
 
 
 def on_a_terminal(project: Project, arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:

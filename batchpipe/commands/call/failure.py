@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import re
 import sys
 import tempfile
 import traceback
@@ -15,7 +16,7 @@ from pathlib import Path
 from batchpipe import __version__
 from batchpipe.commands.printing.text import safe
 from batchpipe.common import modes
-from batchpipe.common.errors import BatchpipeError, InternalError, PipelineError, Problem, UsageError
+from batchpipe.common.errors import BatchpipeError, DatabaseError, InternalError, PipelineError, Problem, UsageError
 from batchpipe.common.logs import Event
 from batchpipe.common.secrets import redacted
 from batchpipe.store.disk import disk_error, is_of_disk
@@ -63,8 +64,18 @@ def bug(report: Path) -> InternalError:
     return InternalError("this is a bug in batchpipe; this file has the report", where=str(report), hint=hint)
 
 
-def of_files(error: Exception) -> BatchpipeError | None:
-    """Return the error for a file that the system refuses, which no command has to foresee; None for any other."""
+def of_system(error: Exception) -> BatchpipeError | None:
+    """Return the error for what the system refuses, which no command has to foresee; None for any other.
+
+    That is memory, a thread, one more open file, or a file that may not be read.
+    """
+    unloaded = isinstance(error, ImportError) and re.search("failed to map|Cannot allocate", str(error))
+    if unloaded or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryException":
+        return _refused("there is not enough memory", "Free memory, or let the process have more of it (ulimit -v)")
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return _refused("the process may not start another thread", "Let it have more of them (ulimit -u)")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return _refused("too many files are open", "Let the process open more of them (ulimit -n 1024)")
     if not isinstance(error, OSError) or error.filename is None:
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
@@ -75,6 +86,12 @@ def of_files(error: Exception) -> BatchpipeError | None:
         hint = "Let this user read it, with the folders that it lies in; or give the command as its owner."
         return UsageError("permission denied", where=name, hint=hint)
     return disk_error(error, Path(name)) if is_of_disk(error) else None
+
+
+def _refused(what: str, remedy: str) -> DatabaseError:
+    """Return the error for something that the system does not give to the process."""
+    hint = f"{remedy}, then run the same command again: nothing is lost."
+    return DatabaseError(what, where="this machine", hint=hint)
 
 
 def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:

@@ -129,6 +129,8 @@ def one_select(text: str, place: str) -> str:
     """
     try:
         statements = duckdb.extract_statements(text)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         hint = f"Write one SELECT. {query_hint(error)}"
         raise PipelineError(f"this is not SQL: {duckdb_message(error)}", where=place, hint=hint) from error
