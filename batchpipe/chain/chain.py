@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,14 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseView:
+    """A view that somebody made in the database: its name, `schema.name`, and its SELECT."""
+
+    name: str
+    select: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
     """What a pipeline reads of the others. `hides` are the places whose statements may read more tables, with the
     reason. `views` are the pipelines of whose tables SQL sees only the current rows: those that are read, and those
@@ -64,14 +72,18 @@ NOTHING = Reads()
 class Chain:
     """Knows the pipelines of the project at `root`. `catalogs` are the names that SQL may call its databases by.
 
-    `budget` is what all pipelines of the project may spend together.
+    `budget` is what all pipelines of the project may spend together. `views` reads the views of the databases, at most
+    once, where a statement names a table that no pipeline writes: what a view reads counts as read by the statement.
     """
 
     root: Path
     catalogs: Collection[str]
     budget: Budget
+    views: Callable[[], Sequence[DatabaseView]] = tuple
+    _known_views: Sequence[DatabaseView] | None = field(default=None, init=False)
     _paths: list[Path] | None = field(default=None, init=False)
     _declared: dict[Path, Declared] = field(default_factory=dict, init=False)
+    _names_in: dict[Path, list[str]] = field(default_factory=dict, init=False)
     _upstream: dict[Path, Upstream] = field(default_factory=dict, init=False)
     _reads: dict[tuple[Any, ...], Reads] = field(default_factory=dict, init=False)
     _parser: duckdb.DuckDBPyConnection | None = field(default=None, init=False)
@@ -141,7 +153,8 @@ class Chain:
         after = file.pipeline.input.after_pipelines or ()
         if not others and not after:
             return NOTHING
-        joined = folded("\n".join(texts.values()))
+        statements = [*texts.items(), *self._views_read(others, texts)]
+        joined = folded("\n".join(text for _, text in statements))
         hiding = _HIDING.search(joined) is not None
         named = others if after else [path for path in others if hiding or self._may_be_named(path, joined)]
         candidates = [each for each in map(self._one_declared, named) if each.name not in file.pipeline.names]
@@ -149,17 +162,53 @@ class Chain:
             candidates = [each for each in candidates if any(_is_in(table, joined) for table in each.tables)]
         if not candidates and not after:
             return NOTHING
-        return self._found(file, texts, candidates, after)
+        return self._found(file, statements, candidates, after)
 
-    def _found(
-        self, file: PipelineFile, texts: Mapping[str, str], candidates: Sequence[Declared], after: Sequence[str]
-    ) -> Reads:
-        """Return those of `candidates` whose tables the statements read, or that `after_pipelines` names."""
+    def _views_read(self, others: Sequence[Path], texts: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Return the SELECTs of the views that the statements `texts` read, directly or through other views, each with
+        the place of its statement.
+        """
+        found: dict[tuple[str, str], None] = {}
+        left = list(texts.items())
+        while left:
+            place, text = left.pop(0)
+            for name in self._tables(text).tables:
+                view = self._view(name) if not self._is_output(others, name) else None
+                if view is not None and (place, view.select) not in found:
+                    found[place, view.select] = None
+                    left.append((place, view.select))
+        return list(found)
+
+    def _tables(self, statement: str) -> TablesRead:
         if self._parser is None:
             self._parser = duckdb.connect(":memory:")
-        read = {place: tables_read(self._parser, text) for place, text in texts.items()}
+        return tables_read(self._parser, statement)
+
+    def _is_output(self, others: Sequence[Path], name: TableName) -> bool:
+        """Return whether `name` is an output table of one of the files `others`."""
+        text = folded(name.parts[-1])
+        declared_ones = (self._one_declared(path) for path in others if self._may_be_named(path, text))
+        return any(self._is(name, table) for each in declared_ones for table in each.tables)
+
+    def _view(self, name: TableName) -> DatabaseView | None:
+        """Return the view of the database that SQL calls `name`. A name with a dot or a slash is that of a file."""
+        if "." in name.parts[-1] or "/" in name.parts[-1]:
+            return None
+        if self._known_views is None:
+            self._known_views = self.views()
+        return next((each for each in self._known_views if self._is(name, each.name)), None)
+
+    def _found(
+        self,
+        file: PipelineFile,
+        statements: Sequence[tuple[str, str]],
+        candidates: Sequence[Declared],
+        after: Sequence[str],
+    ) -> Reads:
+        """Return those of `candidates` whose tables the statements read, or that `after_pipelines` names."""
+        read = [(place, text, self._tables(text)) for place, text in statements]
         upstream: dict[Path, str] = {}
-        for place, found in read.items():
+        for place, _, found in read:
             for each in candidates:
                 if any(self._is(name, table) for name in _names(found) for table in each.tables):
                     upstream.setdefault(each.path, place)
@@ -169,10 +218,10 @@ class Chain:
         for each in candidates:
             named = "|".join(re.escape(folded(table_parts(table)[1])) for table in each.tables)
             word = re.compile(rf"\b(?:{named})\b")
-            if any(found.hides and word.search(folded(texts[place])) for place, found in read.items()):
+            if any(found.hides and word.search(folded(text)) for _, text, found in read):
                 meant[each.path] = None
-        hides = [(file.where(place), found.hides) for place, found in read.items() if found.hides]
-        query = next(iter(read.values()))
+        hides = [(file.where(place), found.hides) for place, _, found in read if found.hides]
+        query = read[0][2]
         known = [table for each in candidates if each.path in upstream for table in each.tables]
         return Reads(
             upstream=tuple(self._loaded(path) for path in upstream),
@@ -238,11 +287,12 @@ class Chain:
             return any(_is_in(each, statements) for each in (known.table, *known.children))
         if folded(path.stem) in statements:
             return True
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError):
-            return False
-        return any(_is_in(each, statements) for each in _NAMED.findall(text))
+        if path not in self._names_in:
+            try:
+                self._names_in[path] = _NAMED.findall(path.read_text(encoding="utf-8-sig"))
+            except (OSError, ValueError):
+                self._names_in[path] = []
+        return any(_is_in(each, statements) for each in self._names_in[path])
 
     def _one_declared(self, path: Path) -> Declared:
         if path not in self._declared:

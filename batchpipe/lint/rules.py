@@ -130,7 +130,7 @@ RULES = (
         code=Code.P015,
         name="hidden-tables",
         finds="a statement that may read output tables of other pipelines and does not show it: a PIVOT, `query()`, "
-        "`query_table()`, a view of the database",
+        "`query_table()`",
         mend="name the pipelines: `[input] after_pipelines = [...]`; an empty list says that it reads none",
     ),
     Rule(

@@ -121,7 +121,7 @@ def _subject(
             Code.P011: list(_unknown_prices(context, resolved)),
             Code.P012: [Finding(what=each.what, where=each.where, hint=each.hint) for each in source.unread],
             Code.P013: list(too_long),
-            Code.P015: list(_hidden_tables(context, file, source)),
+            Code.P015: list(_hidden_tables(context, file)),
             Code.P014: [] if offline else list(_rounded_values(resolved, source)),
             Code.P016: _empty_queries(resolved, [each.where for each in source.unread]),
         },
@@ -140,18 +140,11 @@ def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:
         yield Finding(what=what, where=file.where("[input] query"), hint=hint)
 
 
-def _hidden_tables(context: Context, file: PipelineFile, source: Source) -> Iterator[Finding]:
+def _hidden_tables(context: Context, file: PipelineFile) -> Iterator[Finding]:
     """Yield a finding for each statement that may read output tables of other pipelines without saying so."""
-    unknown = "it is not known whose tables are read"
     hint = "Name the pipelines whose tables it reads: after_pipelines = [...] under [input]; [] where it reads none."
     for where, why in context.chain.reads(file).hides:
-        yield Finding(what=f"{unknown}: {why}", where=where, hint=hint)
-    views = source.views_over_outputs() if file.pipeline.input.after_pipelines is None else {}
-    if views:
-        listed = ", ".join(f'"{each}"' for each in dict.fromkeys(name for read in views.values() for name in read))
-        names = f"{', '.join(views)} {'are views' if len(views) > 1 else 'is a view'} over output tables"
-        hint = f"Write after_pipelines = [{listed}] under [input]: runs then go in order, and this one waits for them."
-        yield Finding(what=f"{unknown}: {names}", where=file.where("[input] query"), hint=hint)
+        yield Finding(what=f"it is not known whose tables are read: {why}", where=where, hint=hint)
 
 
 def _rounded_values(resolved: Resolved, source: Source) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from batchpipe.commands.status.local_rung import LocalModelStatus, read_local_mo
 from batchpipe.commands.status.states import Named, awaited_room, rows_by_state
 from batchpipe.commands.status.upstream import Awaited, read_awaited
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
+from batchpipe.common.errors import PipelineError
 from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused
@@ -148,6 +150,9 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
     database = context.database
     work = context.work()
     try:
+        for each in named:  # who reads whom may be looked up in the database, which no session may have open then
+            with suppress(PipelineError):
+                context.chain.ordered([each.file] if each.file is not None else [])
         with database.reading(work) as session:
             chosen_ones = with_ledger(session, named) if everything else named
             raw = RawFolder(path=database.folder / "raw").sizes()

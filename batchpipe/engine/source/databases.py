@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import duckdb
+
+from batchpipe.chain.chain import DatabaseView
+from batchpipe.store.opening import attach, opening
+
+_NAME = r'(?:"(?:[^"]|"")*"|[^\s".(]+)'
+# How DuckDB writes the statement of a view: its name, perhaps the names of its columns, and its SELECT.
+_VIEW = re.compile(rf"CREATE VIEW {_NAME}(?:\.{_NAME})*\s*(?:\({_NAME}(?:,\s*{_NAME})*\)\s*)?AS (.*?);?\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +28,23 @@ class SourceDatabases:
 def aliases_of(paths: Sequence[Path]) -> list[str]:
     """Return the names by which SQL calls the databases at `paths`: the file's, and one of its own for a second."""
     return [path.stem if number == 0 else f"{path.stem}_project" for number, path in enumerate(paths)]
+
+
+def database_views(paths: Sequence[Path], wait_seconds: float) -> list[DatabaseView]:
+    """Return the views that somebody made in the databases at `paths`, those that exist, without the ledger's own.
+
+    Raises LockedError for a database that stays held. No session of these databases may be open in this thread.
+    """
+    found = []
+    for path in filter(Path.exists, paths):
+        with opening(path), duckdb.connect(":memory:") as connection:
+            attach(connection, path, "views", read_only=True, wait_seconds=wait_seconds)
+            rows = connection.execute(
+                "SELECT schema_name, view_name, sql FROM duckdb_views() "
+                "WHERE database_name = 'views' AND NOT internal AND schema_name <> 'ledger'"
+            ).fetchall()
+        for schema, name, statement in rows:
+            select = _VIEW.fullmatch(statement)
+            # A statement of another form hides its tables, which `check` says.
+            found.append(DatabaseView(name=f"{schema}.{name}", select=select[1] if select is not None else statement))
+    return found

@@ -28,7 +28,7 @@ from batchpipe.engine.source.upstream import UpstreamTable, views_of
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.messages import duckdb_message, query_hint
-from batchpipe.sql.quoting import folded, quote_identifier, quote_literal, quote_table
+from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.disk import disk_is_full, storage_error
 from batchpipe.store.opening import attach, opening
 
@@ -159,14 +159,6 @@ class Source:
         if volatile:
             return f"it calls {', '.join(volatile)}()"
         return "it has a LIMIT without an ORDER BY" if limits_without_order(json.loads(tree)) else None
-
-    def views_over_outputs(self) -> dict[str, list[str]]:
-        """Return the views of the project's database that the query names and that read output tables of others, with
-        the pipelines of these tables.
-        """
-        views = self._upstream.over_outputs if self._upstream is not None else {}
-        named = (each for each in views if re.search(rf"\b{re.escape(folded(each))}\b", folded(self.query)))
-        return {each: views[each] for each in named}
 
     def attach_databases(self) -> None:
         """Attach the project's databases read-only and search their tables. `close` and `release_databases` let them

@@ -7,7 +7,7 @@ gives all rows of the table `a`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,8 +69,7 @@ class UpstreamViews:
     `all_rows()`. `text` is all SQL of the file in lower case, None where tables may be named elsewhere: of a table that
     none names no view is made. `own` is the pipeline's own output table, of which its SQL reads all rows.
 
-    A view of the database that reads output tables is made anew here, over their current rows: `over_outputs` has the
-    pipelines of these tables by the view's name.
+    A view of the database that reads output tables is made anew here, over their current rows.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -81,7 +80,6 @@ class UpstreamViews:
     own: str = ""
     attached: list[str] = field(default_factory=list)
     declared: bool = False
-    over_outputs: dict[str, list[str]] = field(default_factory=dict, init=False)
     _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
     _made: list[str] = field(default_factory=list, init=False)
 
@@ -96,7 +94,7 @@ class UpstreamViews:
         """
         run = self.connection.execute
         without_file: dict[str, UpstreamTable] = {}
-        shown = {folded(".".join(_two_parts(each))): each.pipeline for each in self.tables}
+        shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
         over_outputs: list[tuple[str, str, str]] = []
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
@@ -104,11 +102,7 @@ class UpstreamViews:
             if hidden in self.attached:
                 there = self._tables_of(hidden)
             self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name, _, _ in there}
-            outputs = {
-                name: pipeline
-                for schema, name, comment, _ in there
-                if (pipeline := self._pipeline_of(schema, name, comment, shown)) is not None
-            }
+            outputs = [name for schema, name, comment, _ in there if self._is_output(schema, name, comment, shown)]
             for schema, name, comment, body in there:
                 known = folded(f"{schema}.{name}")
                 if known in shown or not self._may_name(name):
@@ -117,9 +111,8 @@ class UpstreamViews:
                 if mark is not None:
                     table = UpstreamTable(pipeline=mark.pipeline, table=f"{schema}.{name}", columns=list)
                     without_file.setdefault(known, table)
-                elif body is not None and (read := _outputs_read(name, there, outputs)):
+                elif body is not None and _reads(name, there, outputs):
                     over_outputs.append((alias, schema, body))
-                    self.over_outputs[name] = read
                 else:
                     rows = _dotted(hidden, schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
@@ -160,11 +153,9 @@ class UpstreamViews:
     def _may_name(self, table: str) -> bool:
         return self.text is None or _WORD.fullmatch(table) is None or folded(table) in self.text
 
-    def _pipeline_of(self, schema: str, name: str, comment: str | None, shown: Mapping[str, str]) -> str | None:
-        """Return the other pipeline whose output table this is; None for any other table."""
+    def _is_output(self, schema: str, name: str, comment: str | None, shown: Collection[str]) -> bool:
         known = folded(f"{schema}.{name}")
-        mark = self._mark_of_other(known, comment)
-        return shown.get(known) or (mark.pipeline if mark is not None else None)
+        return known in shown or self._mark_of_other(known, comment) is not None
 
     def _make_anew(self, views: Sequence[tuple[str, str, str]]) -> None:
         """Make views, each given by its database, its schema and its statement, over the tables that are shown.
@@ -271,22 +262,18 @@ def views_of(
     return UpstreamViews(connection=connection, tables=tables, all_rows="all_rows" in text, text=named, own=own)
 
 
-def _outputs_read(
-    view: str, there: Sequence[tuple[str, str, str | None, str | None]], outputs: Mapping[str, str]
-) -> list[str]:
-    """Return the pipelines whose tables a view may read, itself or through other views of its database.
-
-    `outputs` has the pipelines by their tables.
-    """
+def _reads(view: str, there: Sequence[tuple[str, str, str | None, str | None]], outputs: Sequence[str]) -> bool:
+    """Return whether a view may read one of the tables `outputs`, itself or through other views of its database."""
     bodies = {folded(name): folded(body) for _, name, _, body in there if body is not None}
-    seen, left, found = set[str](), [folded(view)], dict[str, None]()
+    seen, left = set[str](), [folded(view)]
     while left:
         body = bodies[left.pop()]
-        found |= {pipeline: None for name, pipeline in outputs.items() if folded(name) in body}
+        if any(folded(each) in body for each in outputs):
+            return True
         more = [each for each in bodies if each in body and each not in seen]
         seen.update(more)
         left += more
-    return list(found)
+    return False
 
 
 def _two_parts(table: UpstreamTable) -> tuple[str, str]:
