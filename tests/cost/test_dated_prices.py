@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.engine.cost.answer_days import prices_of_answers
 from batchpipe.engine.cost.pricing import unit_price
+from batchpipe.engine.realtime.closing import came_at
 
 ARGON = BASIC.replace("claude-haiku-4-5", "gemini:gemini-4-argon")
 # US dollars per million tokens of input and of output with thinking, in a batch; twice that from 2026-12-01 on.
@@ -102,3 +104,15 @@ def test_a_realtime_rung_above_batches_has_the_price_of_the_wave_after_them(proj
     assert most[0] < most[1] == most[2] == most[3] < 2 * most[0]
     assert usual[0] == usual[1]
     assert usual[2] == usual[3] == 2 * (usual[0] or 0)
+
+
+def test_answers_that_a_killed_process_has_left_came_when_they_were_written(tmp_path: Path) -> None:
+    """The chunk is closed a day after its price has doubled."""
+    path, prepared_at = tmp_path / "chunk.jsonl", DOUBLES_AT - timedelta(hours=2)
+    path.touch()
+    for minutes, at in ((30, 30), (-30, 0), (10_000, 1_560)):
+        seconds = (prepared_at + timedelta(minutes=minutes)).replace(tzinfo=UTC).timestamp()
+        os.utime(path, (seconds, seconds))
+        found = came_at(path, prepared_at, prepared_at + timedelta(minutes=1_560))
+        assert found == prepared_at + timedelta(minutes=at)
+    assert came_at(None, prepared_at, DOUBLES_AT) == DOUBLES_AT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from batchpipe.engine.batches.collect import CollectedBatch, Collector
@@ -14,6 +15,17 @@ from batchpipe.engine.realtime.journal import asked_ids, cut_torn_line
 from batchpipe.pipeline.sending import LOCAL
 from batchpipe.providers import BatchState, Ended
 from batchpipe.store.queries import query
+
+
+def came_at(path: Path | None, prepared_at: datetime, now: datetime) -> datetime:
+    """Return when the answers of a chunk came, by whose day they are priced: when its results were last written.
+
+    That is between its intent and `now` (naive UTC). A chunk that a killed process has left may be closed days later.
+    """
+    if path is None:
+        return now
+    written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
+    return min(max(written_at, prepared_at), now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +51,7 @@ class ChunkClosing:
             return close_local_chunk(parts, batch, parts.raw_folder.results(batch.chunk_id))
         asked = asked_ids(parts.raw_folder, batch.chunk_id)
         path = parts.raw_folder.results(batch.chunk_id)
+        at = came_at(path, batch.prepared_at, parts.database.clock())
         if path is not None and not path.name.endswith(COMPRESSED):
             cut_torn_line(path)
         whole = not asked and was_asked_whole(parts.raw_folder, batch.chunk_id)
@@ -47,10 +60,9 @@ class ChunkClosing:
             return None
         if path is None:
             path = parts.raw_folder.write_results(batch.chunk_id, b"")
-        now = parts.database.clock()
         state = BatchState(
             batch_id="",
-            ended=Ended(at=now, without_line="unanswered"),
+            ended=Ended(at=at, without_line="unanswered"),
             total=batch.requests,
             counts={},
             created_at=batch.prepared_at,
