@@ -47,10 +47,15 @@ _HINTS = (
         "The file was made by another version of DuckDB: pip install -U duckdb",
     ),
     (
+        re.compile("No such file or directory|No files found that match the pattern"),
+        "Somebody has removed files of the working folder while they were used. Run the same command again.",
+    ),
+    (
         re.compile("orrupt|checksum|serialize|read enough bytes|invalidated"),
         "Restore the file from a backup (or move it away), then: batchpipe recover PIPELINE --from-raw",
     ),
 )
+WORKING_FOLDER = ".batchpipe"
 _OTHER_HINT = "Run the same command again; add --debug to see more."
 
 
@@ -87,8 +92,11 @@ def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Return whether `error` says that the disk is full or broken, or that we may not write to it."""
-    return error.errno in _DISK_ERRORS
+    """Return whether `error` says that the disk is full or broken, that we may not write to it, or that somebody has
+    removed the working folder.
+    """
+    removed = error.errno == errno.ENOENT and WORKING_FOLDER in Path(str(error.filename)).parts
+    return removed or error.errno in _DISK_ERRORS
 
 
 def put(part: Path, path: Path) -> None:

@@ -20,8 +20,9 @@ from batchpipe.commands.plan.plan import plan
 from batchpipe.commands.recover import recover
 from batchpipe.commands.status.status import status
 from batchpipe.commands.try_rows import try_rows
-from batchpipe.common.errors import GateError
+from batchpipe.common.errors import DatabaseError, GateError
 from batchpipe.engine.batches.collect import Collector
+from batchpipe.store.database import Database
 
 REALTIME = 'mode = "realtime"\n'
 ITEMS = """
@@ -346,3 +347,33 @@ def test_two_links_to_one_database_share_what_is_asked(
     other.rows(numbered(3))
     result = other.run()
     assert (result.submitted, result.rows["accepted"], paid_calls(other)) == (0, 3, 0)
+
+
+def test_what_was_asked_is_booked_where_the_raw_folder_is_removed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.pipeline(BASIC + REALTIME)
+    project.rows(numbered(3))
+    backup = killed_while_recording(project, monkeypatch)
+    shutil.copy(backup, project.root / "batchpipe.duckdb")
+    shutil.rmtree(project.root / ".batchpipe")
+    assert project.run().rows["accepted"] == 3
+    assert project.sql("SELECT count(*), count(cost_usd) FROM ledger.results WHERE outcome = 'gone'") == [(3, 0)]
+
+
+def test_a_working_folder_that_is_removed_meanwhile_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Database.make_folder
+
+    def removed(self: Database, *names: str) -> Path:
+        folder = make(self, *names)
+        if names[:1] == ("raw",):
+            shutil.rmtree(self.folder)
+        return folder
+
+    project.pipeline()
+    project.rows(numbered(3))
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "make_folder", removed)
+        with pytest.raises(DatabaseError, match="No such file"):
+            project.run()
+    assert (project.run().rows["accepted"], project.requests_sent()) == (3, 3)
