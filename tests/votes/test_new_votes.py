@@ -58,7 +58,7 @@ def test_new_writes_a_rung_that_votes(
         (("--samples", "3"), "--samples needs --labels"),
         (THREE, "--panel needs --labels"),
         (("--labels", "a,b", "--samples", "3", *THREE), "exclude each other"),
-        (("--labels", "a,b", "--samples", "16"), "asks 2 to 15 times, and not 16"),
+        (("--labels", "a,b", "--samples", "16"), "a whole number from 1 to 15, and '16' was given"),
         (("--labels", "a,b", "--panel", "claude-haiku-4-5"), "asks 2 to 15 times, and not 1"),
         (("--labels", "a,b", "--panel", "openai:", "--panel", "x"), '"openai:" names no model'),
     ],

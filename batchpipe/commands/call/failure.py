@@ -19,7 +19,6 @@ from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, DatabaseError, InternalError, PipelineError, Problem, UsageError
 from batchpipe.common.logs import Event
 from batchpipe.common.secrets import redacted
-from batchpipe.store.disk import disk_error, is_of_disk
 
 SHOWN_NAME = 100  # characters of a name that is too long
 
@@ -85,6 +84,8 @@ def of_system(error: Exception) -> BatchpipeError | None:
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = "Let this user read it, with the folders that it lies in; or give the command as its owner."
         return UsageError("permission denied", where=name, hint=hint)
+    from batchpipe.store.disk import disk_error, is_of_disk  # where no command ran, DuckDB is not loaded for it
+
     return disk_error(error, Path(name)) if is_of_disk(error) else None
 
 

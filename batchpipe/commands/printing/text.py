@@ -161,7 +161,7 @@ def pairs(rows: Sequence[tuple[str, object]], *, indent: str = "  ") -> str:
     return "\n".join(f"{indent}{name:<{width}}  {value}" for name, value in shown)
 
 
-def value_text(value: Any) -> str | None:
+def table_value(value: Any) -> str | None:
     """Return a value of a table for people; None for NULL. It is not made `safe`.
 
     Numbers have all their digits, a time is UTC to the second, and what is nested is JSON.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
-from batchpipe.commands.printing.text import count, shortened, value_text
+from batchpipe.commands.printing.text import count, shortened, table_value
 from batchpipe.commands.results.rows import Filters, python_rows, take_rows
 from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.context import Context
@@ -39,4 +39,4 @@ def rows_section(context: Context, file: PipelineFile) -> Section:
 
 def cell_text(value: Any) -> str:
     """Return a value of the output table as a cell, cut where it is long."""
-    return shortened(value_text(value) or "", SHOWN_CELL)
+    return shortened(table_value(value) or "", SHOWN_CELL)

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.printing.text import count, shortened, table, value_text
+from batchpipe.commands.printing.text import count, shortened, table, table_value
 from batchpipe.commands.results.rows import NESTED, TAKEN, Filters, TakenRows, python_rows, rows_object, take_rows
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.durable import written_whole
@@ -217,7 +217,7 @@ def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
 
 def _shown(value: Any) -> str | None:
     """Return a value as a cell of the screen's table, cut where it is long."""
-    text = value_text(value)
+    text = table_value(value)
     return None if text is None else shortened(text, SCREEN_CELL)
 
 

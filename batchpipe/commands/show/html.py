@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from batchpipe.commands.printing.text import count, money, value_text
+from batchpipe.commands.printing.text import count, money, table_value
 from batchpipe.commands.show.row import RowNow
 from batchpipe.commands.show.row_history import (
     Attempt,
@@ -160,7 +160,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[
 
 
 def _value(value: Any) -> str:
-    return _second(value) if isinstance(value, datetime) else value_text(value) or ""
+    return _second(value) if isinstance(value, datetime) else table_value(value) or ""
 
 
 def _second(value: datetime) -> str:

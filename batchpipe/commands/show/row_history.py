@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.printing.text import count, moment, money, pairs, safe, value_text
+from batchpipe.commands.printing.text import count, moment, money, pairs, safe, table_value
 from batchpipe.commands.show.row import RowNow
 from batchpipe.commands.show.votes import RowVote, vote_text
 from batchpipe.common.hints import typed_again
@@ -320,7 +320,7 @@ def _key(key: Sequence[str]) -> str:
 
 def _value(value: Any) -> str | None:
     """Return a value of the output table on one line; None for NULL."""
-    text = value_text(value)
+    text = table_value(value)
     return None if text is None else _cut(text)
 
 

@@ -63,7 +63,7 @@ def was_asked_whole(folder: RawFolder, chunk_id: str) -> bool:
     return _set_aside(folder, chunk_id).exists()
 
 
-def set_aside(folder: RawFolder, chunk_id: str) -> None:
+def set_damaged_aside(folder: RawFolder, chunk_id: str) -> None:
     """Give the compressed results of a chunk a name under which nothing looks for them."""
     path = _compressed(folder, chunk_id)
     with saving(path):
@@ -79,7 +79,7 @@ def keep_readable(folder: RawFolder, chunk_id: str) -> None:
     lines = _readable(path).rpartition(b"\n")
     if lines[1]:
         folder.write_results(chunk_id, lines[0] + lines[1])
-    set_aside(folder, chunk_id)
+    set_damaged_aside(folder, chunk_id)
 
 
 def _readable(path: Path) -> bytes:

@@ -16,7 +16,13 @@ from batchpipe.common.hints import typed_again
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.lost_results import answers_are_lost, are_broken, has_batch, keep_readable, set_aside
+from batchpipe.engine.ledger.lost_results import (
+    answers_are_lost,
+    are_broken,
+    has_batch,
+    keep_readable,
+    set_damaged_aside,
+)
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore_requests
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
@@ -143,7 +149,7 @@ class RawReplay:
             if (each.batch_id is not None or each.provider == LOCAL) and are_broken(self.raw_folder, each.chunk_id):
                 if each.provider != LOCAL:
                     self.context.say(fetched_again_text(each.chunk_id))
-                set_aside(self.raw_folder, each.chunk_id)
+                set_damaged_aside(self.raw_folder, each.chunk_id)
             if each.state == "in_flight" and self.raw_folder.results(each.chunk_id) is None:
                 continue
             saved = self.raw_folder.saved_chunk(each.chunk_id)
@@ -185,7 +191,7 @@ class RawReplay:
         if gives_up:
             keep_readable(own, chunk_id)
         elif chunk_id in taken.fetched_again or (_is_local(chunk) and are_broken(own, chunk_id)):
-            set_aside(own, chunk_id)
+            set_damaged_aside(own, chunk_id)
         try:
             is_new = self._restore(chunk.saved, own)
         except duckdb.Error:  # the files have the form of a chunk, and not its content
