@@ -205,7 +205,6 @@ class Submitter:
         Reads and writes what `_commit_intents` does, and raises the same.
         """
         accounts = sent_to(self.parts, plan.estimate, rungs, lambda provider: Account(), self.account_url)
-        # No call is made before the chunk's files are there: where they are missing later, they were lost.
         chunks, _ = self._commit_intents(accounts, plan, choose, cache_marks, age, {"mode": "realtime"})
         found = next(iter(chunks.items()), None)
         return None if found is None else AskingChunk(*found, accounts[found[1].rung])
@@ -223,10 +222,10 @@ class Submitter:
         of the account's open batches.
 
         The ids rise in the order of the chunks. There is no chunk where the limits allow none any more. `mode` is
-        recorded with them, where it is not that of batches; then what rebuilds them is kept before the commit.
+        recorded with them, where it is not that of batches.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
-        Writes `work.chunk`, `ledger.requests`, `ledger.events`, the raw folder. Raises PlanOvertakenError where
-        somebody else has asked for the same since the plan.
+        Writes `work.chunk`, `ledger.requests`, `ledger.events`. Raises PlanOvertakenError where somebody else has asked
+        for the same since the plan.
         """
         resolved = self.parts.resolved
         urls = sorted({each.url for each in accounts.values()})
@@ -267,8 +266,6 @@ class Submitter:
                 self.parts.add_event(
                     session, "chunk_prepared", data | known | sent_to | caching | held, chunk_id=chunk_id
                 )
-            if mode is not None:
-                keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
         return chunks, {batch_id for _, batch_id in open_now}
 
     def _fill_chunk(self, database: str, chunks: Mapping[str, NextChunk]) -> None:

@@ -54,13 +54,12 @@ def has_batch(saved: SavedChunk) -> bool:
 
 
 def was_asked_whole(folder: RawFolder, chunk_id: str) -> bool:
-    """Return whether a chunk without a journal has to count as asked: its journal goes when every request has an
-    answer, and where its JSON file is missing too, its files were lost.
+    """Return whether a chunk without a journal was asked nevertheless: its journal goes when every request has an
+    answer.
     """
     saved = folder.saved_chunk(chunk_id)
-    if saved is None or saved.data_of("batch_ended") is not None:
-        return True
-    return _set_aside(folder, chunk_id).exists()
+    noted = saved is not None and saved.data_of("batch_ended") is not None
+    return noted or _set_aside(folder, chunk_id).exists()
 
 
 def set_damaged_aside(folder: RawFolder, chunk_id: str) -> None:

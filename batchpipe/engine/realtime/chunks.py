@@ -14,6 +14,7 @@ from batchpipe.engine.batches.next_chunks import NextChunk
 from batchpipe.engine.batches.submit import AskingChunk, ChooseChunks, IntentAge, Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import open_batches
+from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
@@ -72,6 +73,7 @@ class RealtimeChunks:
             return None
         chunk_id, chunk, sent_to = committed
         with parts.reading() as session:
+            keep_chunks(session, parts.raw_folder, [chunk_id], parts.database.path.name)
             batch = next(each for each in open_batches(session, parts.resolved.names) if each.chunk_id == chunk_id)
         unmarked = bool(cache_marks.by_rung) and chunk.caching.step == "none"
         calls = self._calls(sent_to.provider, plan, chunk_id, unmarked=unmarked)
