@@ -35,6 +35,7 @@ class Upstream:
 
     name: str
     table: str
+    older_name: str | None = None
     children: tuple[str, ...] = ()
     path: Path = Path()
     file: PipelineFile | None = None
@@ -95,6 +96,7 @@ class Chain:
             self._upstream[file.path] = Upstream(
                 name=pipeline.name,
                 table=pipeline.table,
+                older_name=pipeline.renamed_from or None,
                 children=tuple(pipeline.output.rows.values()),
                 path=file.path,
                 file=file,
@@ -153,6 +155,7 @@ class Chain:
         after = file.pipeline.input.after_pipelines or ()
         if not others and not after:
             return NOTHING
+        self._refuse_older_tables(file, others, texts)
         statements = [*texts.items(), *self._views_read(others, texts)]
         joined = folded("\n".join(text for _, text in statements))
         hiding = _HIDING.search(joined) is not None
@@ -178,6 +181,26 @@ class Chain:
                     found[place, view.select] = None
                     left.append((place, view.select))
         return list(found)
+
+    def _refuse_older_tables(self, file: PipelineFile, others: Sequence[Path], texts: Mapping[str, str]) -> None:
+        """Raise PipelineError where a statement reads the table that a renamed pipeline wrote under its older name:
+        nothing is written there any more, and the rows would stay as they were.
+        """
+        joined = folded("\n".join(texts.values()))
+        candidates = [self._one_declared(path) for path in others if self._may_be_named(path, joined)]
+        for each in (one for one in candidates if one.older_name and one.table == one.name):
+            older = each.older_name or ""
+            if (
+                older in file.pipeline.names
+                or not _is_in(older, joined)
+                or self._is_output(others, TableName((older,)))
+            ):
+                continue
+            for place, text in texts.items():
+                if any(self._is(name, older) for name in _names(self._tables(text))):
+                    what = f"it reads the table {older}, where nothing is written any more: {older} is {each.name} now"
+                    hint = f"Write {each.table} in its place: it has the same rows, and those that come."
+                    raise PipelineError(what, where=file.where(place), hint=hint)
 
     def _tables(self, statement: str) -> TablesRead:
         if self._parser is None:
@@ -284,7 +307,8 @@ class Chain:
         """Return whether the file at `path` may be of a pipeline whose table `statements`, in lower case, names."""
         known = self._upstream.get(path)
         if known is not None:
-            return any(_is_in(each, statements) for each in (known.table, *known.children))
+            named = (known.table, known.older_name or known.table, *known.children)
+            return any(_is_in(each, statements) for each in named)
         if folded(path.stem) in statements:
             return True
         if path not in self._names_in:
@@ -298,7 +322,13 @@ class Chain:
         if path not in self._declared:
             known = self._upstream.get(path)
             self._declared[path] = (
-                Declared(path=path, name=known.name, table=known.table, children=known.children)
+                Declared(
+                    path=path,
+                    name=known.name,
+                    table=known.table,
+                    older_name=known.older_name,
+                    children=known.children,
+                )
                 if known is not None
                 else declared(path)
             )

@@ -79,6 +79,8 @@ def _what(found: Status, now: datetime) -> str:
         parts.append(f"{count(len(flying), 'batch', 'batches')} with {requests}, {duration(oldest)} old")
     if found.evaluations:
         parts.append(in_evaluation(found.evaluations))
+    if any(each.wait == "circle" for each in found.upstream):
+        parts.append("cannot run")
     if found.waits_for:
         parts.append(f"waits for {safe(', '.join(found.waits_for))}")
     if found.waits is not None:

@@ -195,7 +195,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         waits=awaited_room(session, pipelines),
-        waits_for=[each.pipeline for each in awaited],
+        waits_for=[each.pipeline for each in awaited if each.wait != "circle"],
         upstream=awaited,
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
