@@ -43,11 +43,14 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseView:
-    """A view that somebody made in the database: its name, `schema.name`, and its SELECT."""
+class KnownTable:
+    """A table of the database, `schema.name`: a view that somebody made, with its SELECT, or an output table, with the
+    pipeline that wrote it.
+    """
 
     name: str
-    select: str
+    select: str | None = None
+    pipeline: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +76,23 @@ NOTHING = Reads()
 class Chain:
     """Knows the pipelines of the project at `root`. `catalogs` are the names that SQL may call its databases by.
 
-    `budget` is what all pipelines of the project may spend together. `views` reads the views of the databases, at most
-    once, where a statement names a table that no pipeline writes: what a view reads counts as read by the statement.
+    `budget` is what all pipelines of the project may spend together. `known_tables` reads the views and output tables
+    of the databases, at most once, where a statement names a table that no pipeline writes: what a view reads counts as
+    read by the statement.
     """
 
     root: Path
     catalogs: Collection[str]
     budget: Budget
-    views: Callable[[], Sequence[DatabaseView]] = tuple
-    _known_views: Sequence[DatabaseView] | None = field(default=None, init=False)
+    known_tables: Callable[[], Sequence[KnownTable]] = tuple
+    _known: Sequence[KnownTable] | None = field(default=None, init=False)
     _paths: list[Path] | None = field(default=None, init=False)
     _declared: dict[Path, Declared] = field(default_factory=dict, init=False)
     _names_in: dict[Path, list[str]] = field(default_factory=dict, init=False)
     _upstream: dict[Path, Upstream] = field(default_factory=dict, init=False)
     _reads: dict[tuple[Any, ...], Reads] = field(default_factory=dict, init=False)
     _parser: duckdb.DuckDBPyConnection | None = field(default=None, init=False)
+    _tables_in: dict[str, TablesRead] = field(default_factory=dict, init=False)
 
     def know(self, files: Iterable[PipelineFile]) -> None:
         """Take files that are loaded already, so that they are not read again."""
@@ -176,36 +181,35 @@ class Chain:
         while left:
             place, text = left.pop(0)
             for name in self._tables(text).tables:
-                view = self._view(name) if not self._is_output(others, name) else None
-                if view is not None and (place, view.select) not in found:
+                view = self._known_table(name) if not self._is_output(others, name) else None
+                if view is not None and view.select is not None and (place, view.select) not in found:
                     found[place, view.select] = None
                     left.append((place, view.select))
         return list(found)
 
     def _refuse_older_tables(self, file: PipelineFile, others: Sequence[Path], texts: Mapping[str, str]) -> None:
-        """Raise PipelineError where a statement reads the table that a renamed pipeline wrote under its older name:
-        nothing is written there any more, and the rows would stay as they were.
+        """Raise PipelineError where a statement reads a table that its pipeline wrote before it had another name or
+        another table: nothing is written there any more, and the rows would stay as they were.
         """
-        joined = folded("\n".join(texts.values()))
-        candidates = [self._one_declared(path) for path in others if self._may_be_named(path, joined)]
-        for each in (one for one in candidates if one.older_name and one.table == one.name):
-            older = each.older_name or ""
-            if (
-                older in file.pipeline.names
-                or not _is_in(older, joined)
-                or self._is_output(others, TableName((older,)))
-            ):
+        own = (file.pipeline.table, *file.pipeline.output.rows.values())
+        for place, name in [(place, name) for place, text in texts.items() for name in _names(self._tables(text))]:
+            if any(self._is(name, table) for table in own) or self._is_output(others, name):
                 continue
-            for place, text in texts.items():
-                if any(self._is(name, older) for name in _names(self._tables(text))):
-                    what = f"it reads the table {older}, where nothing is written any more: {older} is {each.name} now"
-                    hint = f"Write {each.table} in its place: it has the same rows, and those that come."
-                    raise PipelineError(what, where=file.where(place), hint=hint)
+            found = self._known_table(name)
+            writer = None if found is None or found.pipeline in file.pipeline.names else found.pipeline
+            declared_ones = map(self._one_declared, others) if writer is not None else ()
+            now = next((each for each in declared_ones if writer in (each.name, each.older_name)), None)
+            if now is not None:
+                what = f"nothing is written any more into the table {'.'.join(name.parts)} that it reads"
+                hint = f"The pipeline {now.name} writes {' and '.join(now.tables)} now: name that in its place."
+                raise PipelineError(what, where=file.where(place), hint=hint)
 
     def _tables(self, statement: str) -> TablesRead:
         if self._parser is None:
             self._parser = duckdb.connect(":memory:")
-        return tables_read(self._parser, statement)
+        if statement not in self._tables_in:
+            self._tables_in[statement] = tables_read(self._parser, statement)
+        return self._tables_in[statement]
 
     def _is_output(self, others: Sequence[Path], name: TableName) -> bool:
         """Return whether `name` is an output table of one of the files `others`."""
@@ -213,13 +217,13 @@ class Chain:
         declared_ones = (self._one_declared(path) for path in others if self._may_be_named(path, text))
         return any(self._is(name, table) for each in declared_ones for table in each.tables)
 
-    def _view(self, name: TableName) -> DatabaseView | None:
-        """Return the view of the database that SQL calls `name`. A name with a dot or a slash is that of a file."""
+    def _known_table(self, name: TableName) -> KnownTable | None:
+        """Return what the database has under `name`. A name with a dot or a slash is that of a file."""
         if "." in name.parts[-1] or "/" in name.parts[-1]:
             return None
-        if self._known_views is None:
-            self._known_views = self.views()
-        return next((each for each in self._known_views if self._is(name, each.name)), None)
+        if self._known is None:
+            self._known = self.known_tables()
+        return next((each for each in self._known if self._is(name, each.name)), None)
 
     def _found(
         self,
@@ -307,8 +311,7 @@ class Chain:
         """Return whether the file at `path` may be of a pipeline whose table `statements`, in lower case, names."""
         known = self._upstream.get(path)
         if known is not None:
-            named = (known.table, known.older_name or known.table, *known.children)
-            return any(_is_in(each, statements) for each in named)
+            return any(_is_in(each, statements) for each in (known.table, *known.children))
         if folded(path.stem) in statements:
             return True
         if path not in self._names_in:

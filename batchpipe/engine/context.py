@@ -24,7 +24,7 @@ from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.contents import content_columns
-from batchpipe.engine.source.databases import SourceDatabases, aliases_of, database_views
+from batchpipe.engine.source.databases import SourceDatabases, aliases_of, known_tables
 from batchpipe.engine.source.files import MediaLook, hashed_path, known_files
 from batchpipe.engine.source.request_files import RequestFiles
 from batchpipe.engine.source.sessions import SourceSessions
@@ -83,7 +83,7 @@ class Context:
         path = self.settings.database_path(self.root, self.environment)
         self._project_database = path
         self.chain = Chain(root=self.root, catalogs=aliases_of((path, path)), budget=self.settings.budget)
-        self.chain.views = lambda: database_views(self._databases, self.wait_seconds)
+        self.chain.known_tables = lambda: known_tables(self._databases, self.wait_seconds)
         private_below = None
         if self.settings.emulator:
             private_below = path.parent / ".batchpipe"

@@ -104,8 +104,8 @@ def test_the_older_table_of_a_renamed_pipeline_is_not_read_any_more(chained: Com
         ended = chained(*command, "--emulator")
         assert ended.code == 2
         said = ended.out + ended.talk
-        assert "it reads the table classify, where nothing is written any more" in said
-        assert "Write sorted_tickets in its place" in said
+        assert "nothing is written any more into the table classify that it reads" in said
+        assert "The pipeline sorted_tickets writes sorted_tickets now" in said
     shown = chained("status", "--emulator").out
     assert "cannot run" in shown
     assert "waits for extract" not in shown
@@ -115,3 +115,14 @@ def test_the_older_table_of_a_renamed_pipeline_is_not_read_any_more(chained: Com
     reader.write_text(text.replace("FROM classify", "FROM sorted_tickets"))
     ended = chained("run", "--all", "--emulator", "--json")
     assert (ended.code, {each["submitted"] for each in ended.value}) == (0, {0}), ended.talk
+    # So it is where the pipeline writes another table.
+    writer = Path("pipelines/sorted_tickets.toml")
+    writer.write_text(writer.read_text().replace("[output]\n", '[output]\ntable = "mart.labels"\n'))
+    refused = chained("check", "extract", "--emulator")
+    assert (refused.code, "The pipeline sorted_tickets writes mart.labels now" in refused.out) == (2, True)
+    reader.write_text(text.replace("FROM classify", "FROM mart.labels"))
+    ended = chained("run", "--all", "--emulator", "--json")
+    assert (ended.code, {each["submitted"] for each in ended.value}) == (0, {0}), ended.talk
+    # A person's own table of any name is read as it is.
+    writer.unlink()
+    assert chained("check", "extract", "--emulator").code == 0
