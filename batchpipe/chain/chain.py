@@ -160,8 +160,7 @@ class Chain:
         after = file.pipeline.input.after_pipelines or ()
         if not others and not after:
             return NOTHING
-        self._refuse_older_tables(file, others, texts)
-        statements = [*texts.items(), *self._views_read(others, texts)]
+        statements = [*texts.items(), *self._views_read(file, others, texts)]
         joined = folded("\n".join(text for _, text in statements))
         hiding = _HIDING.search(joined) is not None
         named = others if after else [path for path in others if hiding or self._may_be_named(path, joined)]
@@ -172,37 +171,39 @@ class Chain:
             return NOTHING
         return self._found(file, statements, candidates, after)
 
-    def _views_read(self, others: Sequence[Path], texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    def _views_read(
+        self, file: PipelineFile, others: Sequence[Path], texts: Mapping[str, str]
+    ) -> list[tuple[str, str]]:
         """Return the SELECTs of the views that the statements `texts` read, directly or through other views, each with
         the place of its statement.
+
+        Raises PipelineError where a table is read into which its pipeline writes nothing any more.
         """
         found: dict[tuple[str, str], None] = {}
         left = list(texts.items())
         while left:
             place, text = left.pop(0)
-            for name in self._tables(text).tables:
-                view = self._known_table(name) if not self._is_output(others, name) else None
-                if view is not None and view.select is not None and (place, view.select) not in found:
-                    found[place, view.select] = None
-                    left.append((place, view.select))
+            for name in _names(self._tables(text)):
+                known = self._known_table(name) if not self._is_output(others, name) else None
+                if known is None:
+                    continue
+                if known.pipeline is not None and known.pipeline not in file.pipeline.names:
+                    self._refuse_older_table(known.pipeline, name, others, file.where(place))
+                if known.select is not None and (place, known.select) not in found:
+                    found[place, known.select] = None
+                    left.append((place, known.select))
         return list(found)
 
-    def _refuse_older_tables(self, file: PipelineFile, others: Sequence[Path], texts: Mapping[str, str]) -> None:
-        """Raise PipelineError where a statement reads a table that its pipeline wrote before it had another name or
-        another table: nothing is written there any more, and the rows would stay as they were.
+    def _refuse_older_table(self, writer: str, name: TableName, others: Sequence[Path], where: str) -> None:
+        """Raise PipelineError where the pipeline `writer` wrote the table `name` before it had another name or another
+        table: the rows would stay as they were.
         """
-        own = (file.pipeline.table, *file.pipeline.output.rows.values())
-        for place, name in [(place, name) for place, text in texts.items() for name in _names(self._tables(text))]:
-            if any(self._is(name, table) for table in own) or self._is_output(others, name):
-                continue
-            found = self._known_table(name)
-            writer = None if found is None or found.pipeline in file.pipeline.names else found.pipeline
-            declared_ones = map(self._one_declared, others) if writer is not None else ()
-            now = next((each for each in declared_ones if writer in (each.name, each.older_name)), None)
-            if now is not None:
-                what = f"nothing is written any more into the table {'.'.join(name.parts)} that it reads"
-                hint = f"The pipeline {now.name} writes {' and '.join(now.tables)} now: name that in its place."
-                raise PipelineError(what, where=file.where(place), hint=hint)
+        declared_ones = map(self._one_declared, others)
+        now = next((each for each in declared_ones if writer in (each.name, each.older_name)), None)
+        if now is not None:
+            what = f"nothing is written any more into the table {'.'.join(name.parts)} that it reads"
+            hint = f"The pipeline {now.name} writes {' and '.join(now.tables)} now: name that in its place."
+            raise PipelineError(what, where=where, hint=hint)
 
     def _tables(self, statement: str) -> TablesRead:
         if self._parser is None:

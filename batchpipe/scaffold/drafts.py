@@ -64,11 +64,11 @@ class PipelineDraft:
         return free_name(name, self.columns)
 
 
-def free_name(name: str, taken: Collection[str]) -> str:
-    """Return `name` with as many `model_` before it as it takes to differ from all `taken` names, in any case."""
+def free_name(name: str, taken: Collection[str], before: str = "model_") -> str:
+    """Return `name` with `before` in front as often as it takes to differ from all `taken` names, in any case."""
     folded = {each.casefold() for each in taken}
     while name.casefold() in folded:
-        name = f"model_{name}"
+        name = f"{before}{name}"
     return name
 
 

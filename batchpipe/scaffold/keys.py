@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from batchpipe.common.errors import UsageError
+from batchpipe.scaffold.drafts import free_name
 from batchpipe.sql.connection import plain_name
 from batchpipe.sql.quoting import quote_identifier
 
@@ -83,7 +84,7 @@ def nested_key(session: duckdb.DuckDBPyConnection, relation: str, columns: Mappi
     if found is None:
         return None
     path = paths[filled[found]]
-    return NestedKey(name=_free_name("_".join(path), columns), path=path)
+    return NestedKey(name=free_name("_".join(path), columns, "nested_"), path=path)
 
 
 def no_key(path: Path) -> UsageError:
@@ -102,13 +103,6 @@ def _values(kind: DuckDBPyType, levels: int) -> Iterator[tuple[str, ...]]:
         if not NO_KEY_TYPE.match(str(inner)):
             yield (name,)
         yield from ((name, *path) for path in _values(inner, levels - 1))
-
-
-def _free_name(wanted: str, taken: Collection[str]) -> str:
-    """Return `wanted`, or with a number behind it where a column has that name, in any case."""
-    folded = {each.casefold() for each in taken}
-    names = itertools.chain([wanted], (f"{wanted}_{number}" for number in itertools.count(2)))
-    return next(name for name in names if name.casefold() not in folded)
 
 
 def _first_unique(

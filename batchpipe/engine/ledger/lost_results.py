@@ -41,11 +41,16 @@ def answers_are_lost(folder: RawFolder, chunk_id: str, saved: SavedChunk | None)
 
     `saved` is the content of the chunk's JSON file. Answers of the local model cost nothing and are never lost.
     """
-    if saved is not None and (has_batch(saved) or saved.notes[0].data.get("provider") == LOCAL):
+    if saved is not None and (has_batch(saved) or was_answered_here(saved)):
         return False
     if folder.results(chunk_id) is not None:
         return are_broken(folder, chunk_id)
     return saved is not None and saved.data_of("batch_ended") is not None
+
+
+def was_answered_here(saved: SavedChunk) -> bool:
+    """Return whether the local model has answered a chunk."""
+    return bool(saved.notes[0].data.get("provider") == LOCAL)
 
 
 def has_batch(saved: SavedChunk) -> bool:

@@ -22,6 +22,7 @@ from batchpipe.engine.ledger.lost_results import (
     has_batch,
     keep_readable,
     set_damaged_aside,
+    was_answered_here,
 )
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore_requests
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
@@ -190,7 +191,7 @@ class RawReplay:
             own.copy_chunk(chunk_id, chunk.folder)
         if gives_up:
             keep_readable(own, chunk_id)
-        elif chunk_id in taken.fetched_again or (_is_local(chunk) and are_broken(own, chunk_id)):
+        elif chunk_id in taken.fetched_again or (was_answered_here(chunk.saved) and are_broken(own, chunk_id)):
             set_damaged_aside(own, chunk_id)
         try:
             is_new = self._restore(chunk.saved, own)
@@ -324,11 +325,6 @@ def fetched_again_text(chunk_id: str) -> str:
         f"the saved results of the chunk {chunk_id} cannot be read: they are set aside, and the provider is asked for "
         "them again, at no cost"
     )
-
-
-def _is_local(chunk: UnknownChunk) -> bool:
-    """Return whether the local model has answered a chunk."""
-    return bool(chunk.saved.notes[0].data.get("provider") == LOCAL)
 
 
 def _can_be_taken(chunk: UnknownChunk, taken: TakenIn) -> bool:
