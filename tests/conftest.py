@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,18 @@ import pytest
 from crash.parts import RECORDED, Part, Sweep, parts_of, summary
 from desks import Desk
 from projects import Project
-from turns import cpu_seconds, function_of, has_turn, of_the_day, read_long_tests, write_long_tests
+from turns import cpu_seconds, function_of, long_tests_of, of_the_day, read_long_tests, write_long_tests
 
 from batchpipe.common.hints import use_options
 from batchpipe.common.secrets import forget
+
+# pytest rewrites the assertions in all modules of its plugins. Those of Hypothesis keep a core busy for five seconds in
+# every process, and at the end of a call as well, where its plugin sums up: they are loaded without the rewriting.
+finders = sys.meta_path[:]
+sys.meta_path[:] = [finder for finder in finders if type(finder).__module__ != "_pytest.assertion.rewrite"]
+import hypothesis  # noqa: E402, F401
+
+sys.meta_path[:] = finders
 
 MEMORY = Path("/dev/shm")
 LEAST_FREE_BYTES = 4_000_000_000
@@ -76,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--proofs",
         action="store_true",
-        help="only the slow proofs, which a call that names no file leaves out: half of them a day, or all of a file",
+        help="only the slow proofs, which a call that names no file leaves out: a third of them a day, or all of a file",
     )
 
 
@@ -145,13 +154,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left: list[pytest.Item] = []
     sweeps: dict[str, list[pytest.Item]] = {}
     long = {} if config.option.all_turns else read_long_tests()
+    resting = set(long) - long_tests_of(long, config.option.day)
     proofs = [item.nodeid for item in items if item.get_closest_marker("proof") is not None]
     waiting = set() if config.option.all_proofs else set(proofs) - set(of_the_day(proofs, config.option.day))
     for item in items:
         is_proof = item.nodeid in proofs
         name = function_of(item.nodeid)
         wanted = (config.option.all_kinds or is_proof == config.option.proofs) and item.nodeid not in waiting
-        wanted = wanted and (name not in long or has_turn(name, config.option.day))
+        wanted = wanted and name not in resting
         (kept if wanted else left).append(item)
         if wanted and item.get_closest_marker("share") is not None:
             sweeps.setdefault(name, []).append(item)

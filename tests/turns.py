@@ -8,15 +8,14 @@ names their file.
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from zlib import crc32
 
 LIST = Path(__file__).resolve().parent / "turns.txt"
 # On each day one in so many of the long tests has its turn.
-TURNS = 12
-LONG_SECONDS = 0.75
+TURNS = 16
+LONG_SECONDS = 0.5
 # On each day one in so many of the slow proofs is tried.
 PROOF_TURNS = 3
 
@@ -42,9 +41,18 @@ def function_of(nodeid: str) -> str:
     return nodeid.partition("[")[0]
 
 
-def has_turn(name: str, day: str) -> bool:
-    """Return whether it is the turn of a test that takes long. The tests are dealt to the days by their names."""
-    return crc32(name.encode()) % TURNS == date.fromisoformat(day).toordinal() % TURNS
+def long_tests_of(long: Mapping[str, float], day: str) -> set[str]:
+    """Return the tests among `long` (CPU seconds by name) whose turn is that day.
+
+    Each test goes to the turn that has the least seconds so far, the longest first: all days take about as long.
+    """
+    turns: list[set[str]] = [set() for _ in range(TURNS)]
+    sums = [0.0] * TURNS
+    for name in sorted(long, key=lambda name: (-long[name], name)):
+        turn = sums.index(min(sums))
+        turns[turn].add(name)
+        sums[turn] += long[name]
+    return turns[date.fromisoformat(day).toordinal() % TURNS]
 
 
 def of_the_day(names: Iterable[str], day: str) -> list[str]:
