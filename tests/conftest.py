@@ -22,7 +22,7 @@ from turns import cpu_seconds, function_of, long_tests_of, of_the_day, read_long
 from batchpipe.common.hints import use_options
 from batchpipe.common.secrets import forget
 
-# pytest rewrites the assertions in all modules of its plugins. Those of Hypothesis keep a core busy for five seconds in
+# pytest rewrites the assertions in all modules of its plugins. Those of Hypothesis keep a core busy for two seconds in
 # every process, and at the end of a call as well, where its plugin sums up: they are loaded without the rewriting.
 finders = sys.meta_path[:]
 sys.meta_path[:] = [finder for finder in finders if type(finder).__module__ != "_pytest.assertion.rewrite"]
@@ -85,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--proofs",
         action="store_true",
-        help="only the slow proofs, which a call that names no file leaves out: a third of them a day, or all of a file",
+        help="only the slow proofs, which a call that names no file leaves out: a third of them a day, all of a file",
     )
 
 
