@@ -313,13 +313,13 @@ def _rendered(
     templates, prints = resolved.templates, list[str]()
     older: list[str | None] = []
     params, rungs = [], []
-    known = known_text if templates.media else None
+    known, row_of, render = known_text if templates.media else None, present.row, templates.render
     weights: list[tuple[int, int]] = []
     longest = longest_requests(resolved)
     for (_, _, mask, lowest, max_tokens, answer, error, *values), hints in zip(block, said, strict=True):
         rung = lowest
-        row = present.row(values[:width] if by_recipe else values)
-        message = templates.render(row, hints)
+        row = row_of(values[:width] if by_recipe else values)
+        message = render(row, hints)
         same = templates.identity(row) if templates.hints else message
         prints.append(fingerprint(same.system, known(same) if known else same.user))
         if resolved.panels:

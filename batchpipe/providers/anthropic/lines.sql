@@ -53,7 +53,10 @@ counted AS (
 classified AS (
     SELECT
         *,
-        [block.input FOR block IN content IF block.type = 'tool_use'] AS tool_inputs,
+        -- Most answers are one text: to look through their blocks would take longer than all other parts of a line.
+        coalesce(len(content) = 1 AND content[1].type = 'text', false) AS one_text,
+        CASE WHEN len(content) = 1 AND content[1].type = 'text' THEN []
+            ELSE [block.input FOR block IN content IF block.type = 'tool_use'] END AS tool_inputs,
         is_message AND message.stop_reason = 'refusal' AND len(content) = 0 AS unbilled_refusal,
         CASE
             WHEN custom_id IS NULL OR damaged THEN 'unknown'
@@ -111,6 +114,7 @@ SELECT
     message.stop_reason AS stop_reason,
     CASE
         WHEN NOT coalesce(is_message, false) OR content IS NULL THEN NULL
+        WHEN one_text THEN coalesce(content[1]."text", '')
         WHEN len(tool_inputs) = 0
             THEN coalesce(array_to_string([block."text" FOR block IN content IF block.type = 'text'], ''), '')
         WHEN json_type(tool_inputs[1]) = 'VARCHAR' THEN tool_inputs[1] ->> '$'

@@ -167,7 +167,7 @@ GROUP BY ALL
 -- name: insert_results
 INSERT INTO ledger.results BY NAME
 WITH priced AS (
-    SELECT r.*,
+    SELECT r.*, e.batch_id, e.completed_at,
         coalesce(r.input_tokens, 0) AS uncached, coalesce(r.cache_write_5m_tokens, 0) AS write_5m,
         coalesce(r.cache_write_1h_tokens, 0) AS write_1h, coalesce(r.cache_read_tokens, 0) AS reads,
         coalesce(r.output_tokens, 0) AS written, coalesce(r.web_searches, 0) AS searches,
@@ -178,7 +178,9 @@ WITH priced AS (
 ),
 stepped AS (SELECT p.*, {step} AS step FROM priced p)
 SELECT
-    $pipeline AS pipeline, s.custom_id, s.chunk_id, e.batch_id, o.provider, $run_id::UUID AS run_id,
+    -- Results that are collected together are of one provider.
+    $pipeline AS pipeline, s.custom_id, s.chunk_id, s.batch_id, (SELECT any_value(provider) FROM work.sent) AS provider,
+    $run_id::UUID AS run_id,
     CASE WHEN s.outcome <> 'unfinished' THEN s.outcome WHEN d.output IS NULL THEN 'unknown' ELSE 'answered' END AS outcome,
     s.model, s.stop_reason, s.answer, d.output,
     CASE WHEN s.outcome = 'answered' OR d.output IS NOT NULL THEN d.error ELSE s.error_message END AS error, s.error_type,
@@ -192,10 +194,8 @@ SELECT
     CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {cost} END AS cost_usd,
     CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {realtime} END AS realtime_usd,
     s.reported_usd,
-    false AS judged_again, e.completed_at, $now AS recorded_at, $seq AS seq
+    false AS judged_again, s.completed_at, $now AS recorded_at, $seq AS seq
 FROM stepped s
-JOIN work.ended e USING (chunk_id)
-LEFT JOIN (SELECT chunk_id, any_value(provider) AS provider FROM work.sent GROUP BY chunk_id) o USING (chunk_id)
 LEFT JOIN work.all_documents d USING (custom_id)
 LEFT JOIN work.prices b ON b.model = s.model AND b.tier = s.tier AND b.above_input_tokens = s.step
 LEFT JOIN work.prices n ON n.model = s.model AND n.tier = 'realtime' AND n.above_input_tokens = s.step
