@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.files import FOLDER, Declared, declared, pipeline_files
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Budget, PipelineFile, Prompt
@@ -295,8 +295,8 @@ class Chain:
         if found is not None:
             return found
         known = [each.name for each in candidates]
-        near = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}?" if near else f"The other pipelines are: {', '.join(known) or 'none'}."
+        near = nearest(name, known)
+        hint = f"Did you mean {near!r}?" if near else f"The other pipelines are: {', '.join(known) or 'none'}."
         what = (
             "a pipeline cannot come after itself" if name in file.pipeline.names else f"there is no pipeline {name!r}"
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -21,6 +21,7 @@ from batchpipe.commands.call.options import Task
 from batchpipe.commands.call.streams import STDOUT, open_streams, silence, takes_more, unwritable
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.common.hints import use_options
+from batchpipe.common.likeness import nearest
 from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.common.secrets import forget, redacted
 
@@ -34,6 +35,7 @@ GLOBAL_FLAGS = ("--emulator", "--debug", "--quiet", "-q")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 # Imports and rows make almost no reference cycles. The default thresholds would spend a fifth of a start on them.
 GARBAGE_THRESHOLDS = (200_000, 50, 100)
+_NO_COMMAND = re.compile("No such command '(.*)'\\.", re.DOTALL)
 BUG = 70
 INTERRUPTED = 130
 
@@ -143,16 +145,17 @@ def _usage_error(error: TyperException) -> UsageError:
     number = number_words(error)
     if number is not None:
         return UsageError(number[0], where=COMMAND_LINE, hint=f"{number[1]} See: {place} --help")
-    what = error.format_message().replace("\n\t", " ")
-    near = sorted(getattr(error, "possibilities", None) or ())
+    what = error.format_message().replace("\n\t", " ").split(" Did you mean ", 1)[0]
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    near = None
     if hasattr(error, "possibilities"):
         name = str(getattr(error, "option_name", ""))
         what = f"there is no option {name}"
-        near = near or difflib.get_close_matches(name, (*GLOBAL_FLAGS, *GLOBAL_VALUES), 1)
-    elif " Did you mean " in what:
-        what, guess = what.split(" Did you mean ", 1)
-        near = [each.strip("'?") for each in guess.split(", ")]
-    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+        options = [each for given in getattr(command, "params", ()) for each in (*given.opts, *given.secondary_opts)]
+        near = nearest(name, [*(each for each in options if each.startswith("-")), *GLOBAL_FLAGS, *GLOBAL_VALUES])
+    elif (unknown := _NO_COMMAND.fullmatch(what)) is not None:
+        near = nearest(unknown[1], getattr(command, "commands", ()))
+    guess = f"Did you mean {near}? " if near else ""
     return UsageError(what, where=COMMAND_LINE, hint=f"{guess}See: {place} --help")
 
 

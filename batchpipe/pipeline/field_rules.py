@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batchpipe.pipeline.places import Path
-from batchpipe.pipeline.problems import nearest
+from batchpipe.pipeline.problems import nearest_key
 from batchpipe.sql.types import parse_type
 
 Finding = tuple[Path, str, str]  # the path of the key, what is wrong, what to write instead
@@ -99,7 +99,7 @@ def _field(field: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         )
     for name in types:
         if name not in TYPES:
-            close = nearest(name, list(TYPES))
+            close = nearest_key(name, list(TYPES))
             hint = f'Did you mean "{close}"?' if close else f"Write one of {', '.join(TYPES)}."
             yield (*path, "type"), f'"{name}" is not a JSON Schema type', hint
     if "type" in field and not texts(field, "type") and field["type"] == []:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from batchpipe.common.errors import Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.places import Path, line_of, toml_path, value_at
 from batchpipe.pipeline.type_words import alternatives, key_names, node_at, type_text
 
@@ -25,15 +25,9 @@ def shown_value(value: Any) -> str:
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
 
 
-def nearest(name: str, names: list[str]) -> str | None:
+def nearest_key(name: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that `name` is probably a misspelling of; None where none is near."""
-    folded = {each.lower().replace("_", ""): each for each in names}
-    found = difflib.get_close_matches(name.lower().replace("_", ""), list(folded), len(folded) or 1, 0.7)
-    if not found:
-        return None
-    # Of names that are equally near the first one is meant.
-    ratios = {each: difflib.SequenceMatcher(a=each, b=name.lower().replace("_", "")).ratio() for each in found}
-    return folded[next(each for each in folded if ratios.get(each) == max(ratios.values()))]
+    return nearest(name, names, 0.7)
 
 
 @dataclass
@@ -96,17 +90,19 @@ class ProblemList:
         about = node.get("description", "")
         if len(path) == 1 and key != "name":
             bracketed = f"[[{key}]]" if key == "models" else f"[{key}]"
-            self.add(path, f"the table {bracketed} is missing", f"Add {bracketed} and its keys.")
+            typed = nearest_key(key, [name for name in self.data if name not in key_names(())])
+            hint = f'"{typed}" is there: did you mean "{key}"?' if typed else f"Add {bracketed} and its keys."
+            self.add(path, f"the table {bracketed} is missing", hint)
             return
         given = [name for name in value_at(path[:-1], self.data) or {} if name not in key_names(path[:-1])]
-        typed = nearest(key, given)
+        typed = nearest_key(key, given)
         hint = f'"{typed}" is there: did you mean "{key}"?' if typed else f"Add {key} = ... ({about})"
         self.add(path, f"{key} is missing", hint)
 
     def _unknown(self, path: Path) -> None:
         key, table = str(path[-1]), path[:-1]
         names = key_names(table)
-        close = nearest(key, names)
+        close = nearest_key(key, names)
         homes = [each for each in TABLES if key in key_names((each, 0) if each == "models" else (each,))]
         inner = [each for each in names if table and key in key_names((*table, each))]
         listed = [each for each in names if table and key in key_names((*table, each, 0))]
@@ -132,7 +128,7 @@ class ProblemList:
             self.add(path, what, hint)
             return
         choices = [choice for option in alternatives(node) for choice in option.get("enum", [])]
-        close = nearest(value, choices) if isinstance(value, str) else None
+        close = nearest_key(value, choices) if isinstance(value, str) else None
         takes = f'"{close}"' if close else type_text(node)
         about = node.get("description", "")
         self.add(path, what, f"Write {takes}." + (f" ({about.rstrip('.')}.)" if about else ""))

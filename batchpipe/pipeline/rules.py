@@ -17,7 +17,7 @@ from batchpipe.pipeline.field_rules import (
 )
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.pipeline.places import Path
-from batchpipe.pipeline.problems import nearest
+from batchpipe.pipeline.problems import nearest_key
 from batchpipe.pipeline.sending import LOCAL, LocalRung, Rung
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -226,7 +226,7 @@ def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     if panel is None:
         for key, about in (("model", "Model, or `provider:model`."), ("max_tokens", "Most tokens of an answer.")):
             if key not in rung:
-                typed = nearest(key, [name for name in rung if name not in Rung.model_fields])
+                typed = nearest_key(key, [name for name in rung if name not in Rung.model_fields])
                 hint = f'"{typed}" is there: did you mean "{key}"?' if typed else f"Add {key} = ... ({about})"
                 yield (*path, key), f"{key} is missing", hint
     elif panel == []:

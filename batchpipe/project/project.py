@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
+from batchpipe.common.likeness import nearest_names
 from batchpipe.pipeline.files import FOLDER, declared, labels_folder, pipeline_files
 from batchpipe.pipeline.model import PipelineFile
 
@@ -157,7 +157,7 @@ def _elsewhere(root: Path) -> str:
 
 def _not_found_hint(argument: str, root: Path) -> str:
     stem = Path(argument).name.removesuffix(".toml")
-    close = difflib.get_close_matches(stem, _names(root), 3, 0.6)
+    close = nearest_names(stem, _names(root), 3)
     guess = f"Did you mean {' or '.join(close)}?" if close else _known(root).strip() or _elsewhere(root)
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_0123456789") or "NAME"
     return f"{guess} To make it: batchpipe new {name}".strip()

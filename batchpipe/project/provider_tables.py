@@ -6,7 +6,6 @@ goes to the address that it was written beside.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest
 
 PROVIDERS = "providers"
 SEPARATOR = "__"
@@ -136,8 +136,8 @@ def tables_of_variables(values: Mapping[str, str]) -> dict[str, dict[str, str]]:
             hint = f"Write the table into pyproject.toml: [tool.batchpipe.providers.{name}.{key}]"
             raise UsageError(f"a variable cannot set the table `{key}`", where=shown, hint=hint)
         if key not in SCALARS:
-            near = difflib.get_close_matches(key, SCALARS, 1, 0.6)
-            meant = f"BATCHPIPE_PROVIDERS__{name.upper()}__{(near or ['BASE_URL'])[0].upper()}"
+            near = nearest(key, SCALARS)
+            meant = f"BATCHPIPE_PROVIDERS__{name.upper()}__{(near or 'BASE_URL').upper()}"
             raise UsageError("there is no such setting", where=shown, hint=f"Did you mean {meant}?")
         tables.setdefault(name, {})[key] = value
     return tables
@@ -172,8 +172,8 @@ def refuse_unknown_keys(tables: Any, where: str) -> None:
             raise UsageError(what, where=place, hint=hint)
         for key in table:
             if key not in KEYS:
-                near = difflib.get_close_matches(key, KEYS, 1, 0.6)
-                hint = f"Did you mean `{near[0]}`?" if near else f"Its keys are: {', '.join(KEYS)}."
+                near = nearest(key, KEYS)
+                hint = f"Did you mean `{near}`?" if near else f"Its keys are: {', '.join(KEYS)}."
                 raise UsageError(f"a provider has no setting `{key}`", where=place, hint=hint)
         key = table.get("key")
         if key is not None and not (isinstance(key, str) and VARIABLE.fullmatch(key)):

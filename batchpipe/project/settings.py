@@ -8,7 +8,6 @@ The tables of `providers` are merged key by key.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import tomllib
@@ -24,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from batchpipe.common.errors import UsageError
 from batchpipe.common.given import home_path, is_utf_8
+from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.model import Budget
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.dotenv_file import dotenv_variables
@@ -32,6 +32,7 @@ from batchpipe.project.provider_tables import (
     MOST_FACTOR,
     PROVIDERS,
     SEPARATOR,
+    ProviderLimits,
     ProviderPrices,
     ProviderTable,
     merged_tables,
@@ -44,7 +45,14 @@ PREFIX = "BATCHPIPE_"
 # second confirms addresses, and the third is what the proxy before `serve` knows.
 NO_SETTINGS = {"wheel", "trust", "proxy_secret"}
 EMULATOR_POLL_SECONDS = 0.2
-NOTIFY = "notify"
+BUDGET, NOTIFY = "budget", "notify"
+# The keys of the tables within the settings.
+_KEYS_OF: Mapping[str, Sequence[str]] = {
+    BUDGET: tuple(Budget.model_fields),
+    NOTIFY: tuple(Notify.model_fields),
+    "limits": tuple(ProviderLimits.model_fields),
+    "prices": tuple(ProviderPrices.model_fields),
+}
 POLL_SECONDS = 60.0
 
 
@@ -278,6 +286,8 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
         raise UsageError("env is not a table of tables", where=shown, hint="Write [tool.batchpipe.env.NAME].")
     layers = [Layer(shown, {key: value for key, value in table.items() if key != "env"})]
+    for name, values in environments.items():
+        _refuse_unknown(Layer(f"{shown}, env {name},", values))
     if env is None:
         return layers
     if env not in environments:
@@ -326,8 +336,8 @@ def _refuse_unknown(layer: Layer) -> None:
     for key in layer.values:
         if key in names:
             continue
-        close = difflib.get_close_matches(key, names, 1, 0.6)
-        shown = f"{layer.prefix}{close[0].upper()}" if close and layer.prefix else "".join(close)
+        close = nearest(key, names if layer.prefix else [*names, "env"])
+        shown = f"{layer.prefix}{close.upper()}" if close and layer.prefix else close
         hint = f"Did you mean {shown}?" if close else f"Known settings: {', '.join(names)}."
         raise UsageError("there is no such setting", where=layer.where(key), hint=hint)
 
@@ -346,6 +356,15 @@ def _place_in_tables(loc: Sequence[int | str], given: Sequence[Layer]) -> str:
     return f"the settings {'.'.join((PROVIDERS, name, key, *rest))}".rstrip(".")
 
 
+def _known_key(loc: Sequence[int | str]) -> str | None:
+    """Return what to write for a key that its table does not have; None where the table's keys are not listed."""
+    keys = next((_KEYS_OF[str(each)] for each in reversed(loc[:-1]) if str(each) in _KEYS_OF), None)
+    if keys is None:
+        return None
+    near = nearest(str(loc[-1]), keys)
+    return f"Did you mean {near}?" if near else f"Its keys are: {', '.join(keys)}."
+
+
 def _bad_value(error: ValidationError, layers: Sequence[Layer], given: Sequence[Layer]) -> UsageError:
     """Return the first error, with the source that its value came from: one of the layers as they were `given`."""
     first = error.errors(include_url=False)[0]
@@ -353,14 +372,19 @@ def _bad_value(error: ValidationError, layers: Sequence[Layer], given: Sequence[
     said = said[:1].upper() + said[1:]
     key = str(first["loc"][0])
     layer = next((each for each in layers if key in each.values), layers[-1])
+    unknown = _known_key(first["loc"]) if first["type"] == "extra_forbidden" else None
+    hint = unknown or f"{said}."
     if key == PROVIDERS:
         what = f"{first.get('input')!r} is not valid" if "key" not in first["loc"] else "the key is not valid"
-        return UsageError(what, where=_place_in_tables(first["loc"], given), hint=f"{said}.")
+        return UsageError(what, where=_place_in_tables(first["loc"], given), hint=hint)
     if key == NOTIFY:  # its values may be secret
         place = ".".join(str(each) for each in first["loc"][:2])
         what = "the table is not valid" if place == key else f"{place} is not valid"
-        return UsageError(what, where=layer.where(place), hint=f"{said}.")
+        return UsageError(what, where=layer.where(place), hint=hint)
+    if unknown is not None:
+        place = ".".join(str(each) for each in first["loc"])
+        return UsageError("there is no such key", where=layer.where(place), hint=hint)
     value = layer.values.get(key)
     what = f"{repr(value) if isinstance(value, str) else value} is not valid"
     about = Settings.model_fields[key].description
-    return UsageError(what, where=layer.where(key), hint=f"{said}. {key}: {about}")
+    return UsageError(what, where=layer.where(key), hint=f"{hint} {key}: {about}")

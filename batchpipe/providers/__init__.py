@@ -7,12 +7,12 @@ It writes no table. The name of a provider appears nowhere else.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import cast
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.common.likeness import nearest
 from batchpipe.providers.interface import Encoder, Provider, ProviderModule, ProviderRules
 from batchpipe.providers.values import (
     Account,
@@ -104,9 +104,9 @@ def get_provider_module(name: str, *, where: str = "provider") -> ProviderModule
     Raises PipelineError at `where` for a name that is not registered.
     """
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, 1, 0.6)
+        near = nearest(name, REGISTRY)
         known = ", ".join(sorted(REGISTRY))
-        hint = f"Did you mean `{near[0]}`?" if near else f"Known providers: {known}."
+        hint = f"Did you mean `{near}`?" if near else f"Known providers: {known}."
         hint += f" If `{name}:` begins the model's name, write the provider before it: {DEFAULT_PROVIDER}:{name}:..."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
     return cast(ProviderModule, importlib.import_module(REGISTRY[name]))

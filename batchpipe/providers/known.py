@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.common.likeness import nearest
 from batchpipe.providers import DEFAULT_PROVIDER, MODEL_NAMES, REGISTRY, get_provider_module
 from batchpipe.providers.interface import ProviderModule, ProviderRules
 from batchpipe.providers.values import Limits, RungSettings
@@ -140,9 +141,9 @@ class KnownProviders:
             raise PipelineError(f"the setting `{key}` does not say which provider it is for", where=where, hint=hint)
         if found is not None:
             return found
-        near = difflib.get_close_matches(name.strip().lower(), self.by_name, 1, 0.6)
+        near = nearest(name.strip(), self.by_name)
         known = ", ".join(sorted(self.by_name))
-        hint = f"Did you mean `{near[0]}`?" if near else f"Known providers: {known}."
+        hint = f"Did you mean `{near}`?" if near else f"Known providers: {known}."
         if name == self.default:
             hint += " It is the default provider: correct the setting `provider`, or the variable BATCHPIPE_PROVIDER."
         else:

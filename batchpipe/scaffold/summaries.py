@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest
 from batchpipe.scaffold.budget import budget_usd, input_size
 from batchpipe.scaffold.drafts import DATA_RULE, SCHEMA, SMALL_MODEL, free_name
 from batchpipe.scaffold.layout import TomlBlock, document
@@ -104,6 +104,6 @@ def _text_column(source: DataFile, text: str | None, path: Path) -> str:
         raise UsageError(
             "it is not known which column is summed up", where="--text", hint=f"Name it: --text {shown[0]}."
         )
-    near = difflib.get_close_matches(text, shown, 1, 0.6)
-    hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(shown)}."
+    near = nearest(text, shown)
+    hint = f"Did you mean {near!r}?" if near else f"It has: {', '.join(shown)}."
     raise UsageError(f"{path.name} has no column {text!r}", where="--text", hint=hint)

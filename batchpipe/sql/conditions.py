@@ -8,9 +8,8 @@ windows, subqueries, parameters and volatile functions.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.common.given import is_utf_8
+from batchpipe.common.likeness import nearest
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.messages import duckdb_message
 from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_literal, sql, trusted, type_sql
@@ -50,6 +50,7 @@ class _Names:
     fields: Mapping[str, str]
     columns: Mapping[str, str]
     where: str
+    words: Sequence[str] = ()
     used_fields: set[str] = field(default_factory=set)
     used_columns: set[str] = field(default_factory=set)
 
@@ -75,8 +76,8 @@ class _Names:
 
     def _unknown(self, shown: str, path: list[str]) -> PipelineError:
         known = list(dict.fromkeys([*self.fields.values(), *self.columns.values()]))
-        near = difflib.get_close_matches(path[-1] if path[0] in ("input", "output") else path[0], known, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(known) or 'none'}."
+        near = nearest(path[-1] if path[0] in ("input", "output") else path[0], [*self.words, *known])
+        hint = f"Did you mean {near!r}?" if near else f"Known names: {', '.join(known) or 'none'}."
         return PipelineError(f"no output field or input column is called {shown!r}", where=self.where, hint=hint)
 
 
@@ -87,9 +88,11 @@ def parse_condition(
     fields: Collection[str],
     columns: Collection[str],
     where: str,
+    words: Sequence[str] = (),
 ) -> Condition:
     """Parse `text` and resolve its names against the output `fields` and input `columns`.
 
+    `words` may be written in place of a condition: one of them may be what a wrong name means.
     Raises PipelineError at `where` for a text that is no single expression, or that uses an unknown name.
     """
     if not is_utf_8(text):
@@ -100,7 +103,7 @@ def parse_condition(
         what = f"{text!r} is not one SQL expression: {_message(error)}"
         raise PipelineError(what, where=where, hint="Write one condition, as after WHERE.") from error
     tree = _syntax_tree(session, text, where)
-    names = _Names({folded(each): each for each in fields}, {folded(each): each for each in columns}, where)
+    names = _Names({folded(each): each for each in fields}, {folded(each): each for each in columns}, where, words)
     _resolve(tree["statements"][0]["node"]["select_list"][0], names, frozenset())
     row = session.execute(Sql("SELECT json_deserialize_sql($1::JSON)"), [json.dumps(tree)]).fetchone()
     assert row is not None

@@ -16,6 +16,8 @@ from batchpipe.template.references import Reference, aliases, exports, listing, 
 
 ROW = "row"
 FIELDS = "fields"
+# What templates call by its name alone.
+_CALLED = {each.removesuffix("()") for each in (*FILTERS, hints.NEAR)}
 _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 _MACRO_NAMES = ("caller", "varargs", "kwargs")
 _CHANGING = frozenset({"now", "utcnow", "today", "random", "randint", "uuid", "uuid4", "time", "lipsum", "shuffle"})
@@ -374,7 +376,7 @@ class _TemplateWalk:
         elif name in _CHANGING:
             self._find(line, f"`{name}` would have another value each time", _CHANGING_HINT)
         else:
-            known = names.columns | names.constants | scope.flat() | {ROW, FIELDS}
+            known = names.columns | names.constants | scope.flat() | {ROW, FIELDS} | _CALLED
             hint = near(name, known, listing(names.columns | names.constants))
             if name == "loop":
                 hint = (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from jinja2 import nodes
+
+from batchpipe.common.likeness import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,5 @@ def listing(names: Collection[str]) -> str:
 
 def near(name: str, known: Collection[str] | Mapping[str, object], otherwise: str = "") -> str:
     """Return a hint: the name of `known` nearest to `name`, else `otherwise`, else the list of `known`."""
-    found = difflib.get_close_matches(name, sorted(known), 1, 0.6)
-    if not found:
-        lowered = {each.lower(): each for each in known}
-        found = [lowered[name.lower()]] if name.lower() in lowered else []
-    return f"Did you mean `{found[0]}`?" if found else otherwise or listing(known)
+    found = nearest(name, sorted(known))
+    return f"Did you mean `{found}`?" if found else otherwise or listing(known)

@@ -13,6 +13,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 
 from batchpipe.common.errors import TemplateError
+from batchpipe.common.likeness import nearest
 from batchpipe.providers import Block, Message, Turn
 from batchpipe.template.environment import Environment, KeysFirst
 from batchpipe.template.head import static_head
@@ -32,6 +33,9 @@ _ROW_ERRORS = (
     RecursionError,
 )
 # How Jinja names an object of a row in its errors: by its class in Python.
+_NO_MEMBER = re.compile(r"has no attribute '(\w+)'")
+# What templates read of `fields.NAME`.
+_FIELD_MEMBERS = ("enum", "description", "type", "fields", "items", "likely", "minimum", "maximum", "pattern", "format")
 _INNER_NAME = re.compile(r"'(?:dict|batchpipe\.[\w.]+) object'")
 
 
@@ -211,7 +215,7 @@ class Templates:
         if isinstance(error, MediaError):
             hint = "Write {{ image(COLUMN) }} with no filter around it."
         elif isinstance(error, jinja2.UndefinedError):
-            hint = "Test for it with `is defined`, give a `default(...)`, or correct the input query."
+            hint = _missing_hint(str(error))
         elif isinstance(error, SecurityError):
             hint = "A template is not allowed to do this; compute it in the input query."
         else:
@@ -219,6 +223,15 @@ class Templates:
         said = _INNER_NAME.sub("an object", str(error))
         reason = f"cannot be rendered: {said}" if said else f"raises {type(error).__name__}"
         return TemplateError(f"the template {reason}", where=self._places[name].at(max(line, 1)), hint=hint)
+
+
+def _missing_hint(said: str) -> str:
+    """Return what to write for a member that an object does not have."""
+    member = _NO_MEMBER.search(said)
+    meant = nearest(member[1], _FIELD_MEMBERS) if member else None
+    guess = f"Did you mean `{meant}`? If not: " if meant and member and meant != member[1] else ""
+    hint = "Test for it with `is defined`, give a `default(...)`, or correct the input query."
+    return guess + (hint[0].lower() + hint[1:] if guess else hint)
 
 
 def _template_frames(traceback: TracebackType | None) -> Iterator[tuple[jinja2.Template, int]]:

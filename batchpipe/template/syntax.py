@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+
+from batchpipe.common.likeness import nearest
 
 # Each block with the word that ends it.
 ENDS = {
@@ -31,9 +32,9 @@ def syntax_hint(message: str) -> str:
         return f"Add {{% {end} %}} where the {unclosed[1]} ends."
     unknown = re.search(r"unknown tag '(\w+)'", message)
     if unknown:
-        near = difflib.get_close_matches(unknown[1], TAGS, 1, 0.6)
-        if near and near[0] != unknown[1]:
-            return f"Write {{% {near[0]} %}}. {LITERAL}"
+        near = nearest(unknown[1], TAGS)
+        if near and near != unknown[1]:
+            return f"Write {{% {near} %}}. {LITERAL}"
         if unknown[1] in ENDS.values():
             return f"Remove {{% {unknown[1]} %}}, or write the tag that it ends before it."
         return f"Remove it. {LITERAL}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.model import PipelineFile
 
 WHERE = "--param"
@@ -51,8 +51,8 @@ def declared_params(
     for name in given:
         if not any(name in file.pipeline.input.params for file in files):
             known = sorted({each for file in files for each in file.pipeline.input.params})
-            near = difflib.get_close_matches(name, known, 1, 0.6)
-            hint = f"Did you mean {near[0]}?" if near else f"Declare it: [input] params = {{ {name} = ... }}"
+            near = nearest(name, known)
+            hint = f"Did you mean {near}?" if near else f"Declare it: [input] params = {{ {name} = ... }}"
             raise UsageError(f"there is no parameter {name!r}", where=where, hint=hint)
     return given
 

@@ -166,7 +166,7 @@ def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
     """Yield a problem for each model without a price, if the file has a budget: such a budget cannot be kept."""
     if has_budget(resolved.file):
         for model in models_without_price(context, resolved):
-            hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+            hint = 'Correct its name, or give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
             what = f"the budget cannot be kept: no price is known for {model}"
             yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=hint)
 

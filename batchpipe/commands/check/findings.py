@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchpipe.common.errors import BatchpipeError, Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.pricing import listed_providers
@@ -200,7 +200,7 @@ def _price_hint(context: Context, provider: str) -> str:
         return 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
     place = f"[tool.batchpipe.providers.{provider}]"
     if table.price_provider is not None and table.price_provider not in (known := listed_providers()):
-        near = difflib.get_close_matches(table.price_provider, known, 1, 0.6)
-        meant = f'did you mean "{near[0]}"?' if near else f"it has: {', '.join(known)}."
+        near = nearest(table.price_provider, known)
+        meant = f'did you mean "{near}"?' if near else f"it has: {', '.join(known)}."
         return f'The built-in table has no provider "{table.price_provider}" (price_provider under {place}): {meant}'
     return f'Give it in a file: prices = "prices.toml" under {place}.'

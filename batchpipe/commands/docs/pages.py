@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest_names
 
 KINDS = ("start", "guides", "concepts", "reference")
 FOLDER = resources.files("batchpipe").joinpath("docs")
@@ -65,8 +65,8 @@ def find_page(name: str) -> DocsPage:
     pages = read_pages()
     for same in (
         [each for each in pages if wanted in (each.topic, each.name)],
-        [each for each in pages if wanted and wanted in each.topic],
-        [each for each in pages if wanted and wanted.replace("_", " ") in each.title.lower()],
+        [each for each in pages if wanted and _has_words(each.topic, wanted)],
+        [each for each in pages if wanted and _has_words(each.title.lower(), wanted)],
     ):
         if len(same) == 1:
             return same[0]
@@ -74,9 +74,14 @@ def find_page(name: str) -> DocsPage:
             what = f"{name!r} is in the name of several pages"
             raise UsageError(what, where="TOPIC", hint=_named(each.topic for each in same))
     names = {key: each.topic for each in pages for key in (each.topic, each.name, each.title.lower())}
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    near = nearest_names(wanted, names, 3, 0.5)
     hint = _named(dict.fromkeys(names[each] for each in near)) if near else "To see all pages: batchpipe docs"
     raise UsageError(f"there is no page {name!r}", where="TOPIC", hint=hint)
+
+
+def _has_words(text: str, wanted: str) -> bool:
+    """Return whether the words of `wanted` are in `text`, from the beginning of a word on."""
+    return f" {wanted.replace('_', ' ')}" in f" {text.replace('_', ' ').replace('/', ' ')}"
 
 
 def _named(topics: Iterable[str]) -> str:

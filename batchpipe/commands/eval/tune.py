@@ -141,7 +141,7 @@ def tune_rows(file: PipelineFile, known: KnownGold, wanted: WantedPromise) -> Tu
     sure_by = [*local, *("_agreement" if each.votes else confidence for each in file.pipeline.models)]
     answers = {number: {each.key: each for each in outcomes} for number, outcomes in known.by_rung.items()}
     if any(each.unpriced for outcomes in known.by_rung.values() for each in outcomes):
-        hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+        hint = 'Correct its name, or give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
         raise UsageError("no price is known for a model of the ladder", where="--tune", hint=hint)
     if all(each.confidence is None for outcomes in known.by_rung.values() for each in outcomes):
         hint = 'Name the field or an SQL expression: confidence = "..." under [eval].'

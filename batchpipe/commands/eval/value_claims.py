@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest
 from batchpipe.engine.gold.gold_rows import GoldField
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.evaluation.claims import Claim, PromisedValues, read_claim
@@ -36,8 +36,8 @@ def _known(claim: Claim, fields: Sequence[GoldField], ladder: Resolved) -> Claim
     where = f"--{claim.kind} {claim.field}={claim.value}:{claim.target:g}"
     compared = {each.name: each for each in fields}
     if claim.field not in compared:
-        near = difflib.get_close_matches(claim.field, compared, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}?" if near else f"The fields that are compared: {', '.join(compared)}."
+        near = nearest(claim.field, compared)
+        hint = f"Did you mean {near!r}?" if near else f"The fields that are compared: {', '.join(compared)}."
         raise UsageError(f"no field {claim.field!r} is compared", where=where, hint=hint)
     if compared[claim.field].compared.compare != "exact":
         what = f"{claim.field} is compared by {compared[claim.field].compared.compare}, so that it has no single values"
@@ -47,9 +47,9 @@ def _known(claim: Claim, fields: Sequence[GoldField], ladder: Resolved) -> Claim
     listed = "enum" in schema or "const" in schema
     value = claim.value if listed or values is None else claim.value.lower()
     if values is not None and value not in values:
-        near = difflib.get_close_matches(value, values, 1, 0.6)
+        near = nearest(value, values)
         some = ", ".join(values[:LISTED]) + (", ..." if len(values) > LISTED else "")
-        hint = f"Did you mean {near[0]!r}?" if near else f"Its values: {some}."
+        hint = f"Did you mean {near!r}?" if near else f"Its values: {some}."
         raise UsageError(f"{claim.field} has no value {claim.value!r}", where=where, hint=hint)
     return Claim(kind=claim.kind, field=claim.field, value=value, target=claim.target)
 

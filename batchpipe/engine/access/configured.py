@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from batchpipe.common.errors import CredentialsError, UsageError
 from batchpipe.common.given import home_path
+from batchpipe.common.likeness import nearest
 from batchpipe.engine.cost.ladder import PriceBook, PriceSource
 from batchpipe.engine.cost.pricing import PriceFile, flat_prices, read_prices
 from batchpipe.pipeline.variables import expand_variables
@@ -42,12 +42,15 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
     protocol = table.protocol or (name if name in REGISTRY else None)
     place = f"[tool.batchpipe.providers.{name}] protocol"
     protocols = ", ".join(REGISTRY)
+    if protocol is None and (near := nearest(name, REGISTRY)):
+        hint = f"Did you mean [tool.batchpipe.providers.{near}]? Else write how it is spoken to: protocol = ..."
+        raise UsageError("the provider has no protocol", where=place, hint=hint)
     if protocol is None:
         hint = f'Write how it is spoken to: protocol = "{DEFAULT_PROVIDER}". There are: {protocols}.'
         raise UsageError("the provider has no protocol", where=place, hint=hint)
     if protocol not in REGISTRY:
-        near = difflib.get_close_matches(protocol, REGISTRY, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {protocols}."
+        near = nearest(protocol, REGISTRY)
+        hint = f"Did you mean {near!r}?" if near else f"There are: {protocols}."
         raise UsageError(f"there is no protocol {protocol!r}", where=place, hint=hint)
     if name in REGISTRY and protocol != name:
         hint = f"Give the table another name than {name}, which is that of a built-in provider."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import InputError, PipelineError, Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, present_key_sql
@@ -164,8 +164,8 @@ def _refuse_unknown(file: PipelineFile, given: Eval) -> list[str]:
     for key, names in (("expect", given.expect), ("fields", given.fields)):
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1, 0.6)
-                hint = f"Did you mean {near[0]!r}?" if near else f"The fields: {', '.join(known)}."
+                near = nearest(name, known)
+                hint = f"Did you mean {near!r}?" if near else f"The fields: {', '.join(known)}."
                 what = f"there is no output field {name!r}"
                 raise PipelineError(what, where=file.where(f"[eval] {key}"), hint=hint)
     return known

@@ -65,14 +65,16 @@ def is_local_version(argument: str) -> bool:
     return LOCAL_VERSION.fullmatch(argument) is not None
 
 
-def order_condition(resolved: Resolved, connection: Connection, text: str, where: str) -> Condition:
-    """Return an order's condition, parsed and bound.
+def order_condition(
+    resolved: Resolved, connection: Connection, text: str, where: str, words: Sequence[str] = ()
+) -> Condition:
+    """Return an order's condition, parsed and bound. `words` may be written in its place.
 
     Raises PipelineError where it cannot be used.
     """
     field_types = {each.name: each.type for each in resolved.columns} | dict(resolved.vote_columns)
     column_types = {each.name: each.type for each in resolved.input_columns}
-    condition = parse_condition(connection, text, fields=field_types, columns=column_types, where=where)
+    condition = parse_condition(connection, text, fields=field_types, columns=column_types, where=where, words=words)
     bind_condition(connection, condition, field_types=field_types, column_types=column_types, where=where)
     return condition
 
@@ -95,7 +97,7 @@ def make_order(
     condition = None
     plain = ("all", "model", "accept") if kind == "redo" else ("all",)
     if argument not in plain and not (kind == "redo" and is_local_version(argument)):
-        condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}")
+        condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}", plain)
     if argument == "accept" and not any(resolved.answer_rules.accepts) and resolved.local is None:
         what = "`--redo accept` needs an `accept` in the ladder, and no rung has one"
         raise UsageError(what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".')

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 from batchpipe.common.errors import Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema.child_rows import VALUE, clashing
 from batchpipe.schema.columns import Column
@@ -19,8 +19,8 @@ def child_table_problems(file: PipelineFile, columns: Sequence[Column]) -> Itera
     for field in file.pipeline.output.rows:
         where, column = file.where(f"[output.rows] {field}"), by_name.get(field)
         if column is None:
-            near = difflib.get_close_matches(field, by_name, 1, 0.6)
-            hint = f"Did you mean {near[0]!r}?" if near else f"The fields are: {', '.join(by_name)}."
+            near = nearest(field, by_name)
+            hint = f"Did you mean {near!r}?" if near else f"The fields are: {', '.join(by_name)}."
             yield Problem(what=f"there is no field {field!r}", where=where, hint=hint)
         elif not isinstance(column.shape, Many):
             hint = 'Write type = "array" with items in the field, or remove this line.'

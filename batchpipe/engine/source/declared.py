@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.canonical import survives
 from batchpipe.sql.quoting import folded, quote_identifier
@@ -104,9 +104,8 @@ def column_problems(file: PipelineFile, types: Mapping[str, str]) -> list[Proble
     listing = "[input] columns declares" if pipeline.input.columns else "The query gives"
     problems = []
     for toml_path, name in ((path, name) for path, names in named for name in names if name not in known):
-        by_folded = {folded(each): each for each in known}
-        near = difflib.get_close_matches(folded(name), by_folded, 1, 0.6)
-        hint = f"Did you mean {by_folded[near[0]]!r}?" if near else f"{listing}: {', '.join(known)}."
+        near = nearest(name, known)
+        hint = f"Did you mean {near!r}?" if near else f"{listing}: {', '.join(known)}."
         problems.append(Problem(what=f"the input has no column {name!r}", where=file.where(toml_path), hint=hint))
     for toml_path, names in named[:2]:
         for name in dict.fromkeys(names):
@@ -133,8 +132,7 @@ def undeclared(file: PipelineFile) -> PipelineError:
 def _differences(name: str, kind: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what differs between a declared column and the query's, as (what, hint): at most one pair."""
     if name not in given:
-        near = difflib.get_close_matches(name.lower(), [each.lower() for each in given], 1, 0.6)
-        real = next((each for each in given if near and each.lower() == near[0]), None)
+        real = nearest(name, given)
         hint = f"It gives {real!r}: write that name, or {real} AS {name} in the query." if real else _listing(given)
         return [(f"the query gives no column {name!r}", hint)]
     if given[name] != kind:

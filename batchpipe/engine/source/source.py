@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import threading
@@ -16,6 +15,7 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
+from batchpipe.common.likeness import nearest
 from batchpipe.engine.source.contents import content_columns
 from batchpipe.engine.source.databases import SourceDatabases, aliases_of
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
@@ -302,8 +302,8 @@ class Source:
         known = dict(self.file.pipeline.input.params)
         for name in params:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1, 0.6)
-                hint = f"Did you mean {near[0]!r}?" if near else "Declare it under [input] params."
+                near = nearest(name, known)
+                hint = f"Did you mean {near!r}?" if near else "Declare it under [input] params."
                 raise PipelineError(
                     f"there is no parameter {name!r}", where=self.file.where("[input] params"), hint=hint
                 )

@@ -6,10 +6,10 @@ hour later.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
 from batchpipe.providers.anthropic.models import KnownModel, find_model, listed_models, model_data, retires
@@ -109,8 +109,8 @@ def _model(model: str) -> Iterator[RuleProblem]:
 
 def _meant(model: str) -> str:
     """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
-    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
-    return f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
+    near = nearest(model, (*listed_models(), "local"))
+    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
@@ -155,8 +155,8 @@ def _thinking(rung: RungSettings, model: KnownModel, output_format: str) -> Iter
         return
     kind = thinking.get("type")
     if kind not in _THINKING_TYPES:
-        near = difflib.get_close_matches(str(kind), _THINKING_TYPES, 1, 0.6)
-        hint = f"Did you mean `{near[0]}`?" if near else f"Write one of {', '.join(_THINKING_TYPES)}."
+        near = nearest(str(kind), _THINKING_TYPES)
+        hint = f"Did you mean `{near}`?" if near else f"Write one of {', '.join(_THINKING_TYPES)}."
         yield RuleProblem(key="thinking", what=f"thinking cannot be of the type {kind!r}", hint=hint)
         return
     if model.thinking is not None and kind not in model.thinking and kind != "between_tools":

@@ -5,11 +5,11 @@ The API checks a request only when its batch runs, so that a mistake would becom
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.gemini.encoding import SAMPLING
 from batchpipe.providers.gemini.models import NAME, KnownModel, find_model, listed_models, model_data, retires
@@ -129,8 +129,8 @@ def _model(model: str) -> Iterator[RuleProblem]:
 
 def _meant(model: str) -> str:
     """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
-    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
-    return f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
+    near = nearest(model, (*listed_models(), "local"))
+    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:

@@ -5,10 +5,10 @@ The API checks the body of a request only when its batch runs, so that a mistake
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.openai.encoding import CHAT, RESPONSES, Endpoint
 from batchpipe.providers.openai.models import KnownModel, find_model, listed_models, model_data, retires
@@ -135,8 +135,8 @@ def _model(rung: RungSettings, model: KnownModel, endpoint: Endpoint) -> Iterato
 
 def _meant(model: str) -> str:
     """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
-    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
-    return f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
+    near = nearest(model, (*listed_models(), "local"))
+    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _settings(settings: Mapping[str, Any], endpoint: Endpoint) -> Iterator[RuleProblem]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem
 
 # Tells whether a value is one that a setting takes.
@@ -31,8 +31,8 @@ def setting_problems(
         if plain in refused:
             yield RuleProblem(key=key, what=f"`{key}` cannot be set on a rung", hint=sentence(refused[plain]))
         elif key not in known:
-            near = difflib.get_close_matches(plain, [*known, *OTHER_KEYS], 1, 0.6)
-            hint = f"Did you mean `{near[0]}`?" if near else f"Settings are: {', '.join(known)}."
+            near = nearest(plain, [*known, *OTHER_KEYS])
+            hint = f"Did you mean `{near}`?" if near else f"Settings are: {', '.join(known)}."
             yield RuleProblem(key=key, what=f"there is no setting `{key}`", hint=hint)
         elif not known[key][0](value):
             yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=sentence(f"write {known[key][1]}"))
