@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -277,3 +278,15 @@ def test_parameters_reach_the_query(project: Project) -> None:
     assert story(project, "1")["now"]["word"] == "new"
     with pytest.raises(UsageError, match="there is no row"):
         ask(project, show, "demo", ["1"], ["least=2"], as_json=True)
+
+
+def test_nested_input_is_json_now_and_as_it_was_sent(project: Project) -> None:
+    query = "SELECT 1 AS id, MAP {1: 'x'} AS m, {'a': [1.50::DECIMAL(5,2), NULL]} AS s, [DATE '2026-01-02'] AS l"
+    text = BASIC[: BASIC.index("[prompt]")] + '[prompt]\nuser_text = "{{ m }} {{ s.a }} {{ l }}"\n\n'
+    text += BASIC[BASIC.index("[output") :]
+    project.pipeline(re.sub(r'query = "[^"]*"', f'query = "{query}"', text))
+    project.run()
+    found = story(project, "1")
+    nested = {"m": '{"1": "x"}', "s": '{"a": [1.5, null]}', "l": '["2026-01-02"]'}
+    assert {name: found["now"]["input"][name] for name in nested} == nested
+    assert found["attempts"][0]["input"] == nested

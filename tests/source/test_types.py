@@ -13,6 +13,7 @@ from commandline import CommandLine
 from projects import Project
 
 import batchpipe
+from batchpipe.engine.source.snapshot import shown_values
 from batchpipe.sql.type_tree import type_tree
 
 PAGE = Path(batchpipe.__file__).parent / "docs" / "reference" / "types.md"
@@ -156,3 +157,23 @@ def test_a_folder_whose_name_duckdb_cannot_use_is_said(
     new = tmp_path / f"new{name}"
     found = CommandLine(monkeypatch=monkeypatch, capsys=capsys)("init", str(new), "--json")
     assert (found.code, "Choose another name: " in found.out + found.talk, new.exists()) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        ("MAP(INTEGER, VARCHAR)", "{1=x}", '{"1": "x"}'),
+        ("STRUCT(a DECIMAL(5,2)[])", "{'a': [1.50, NULL]}", '{"a": [1.5, null]}'),
+        ("DATE[]", "[2026-01-02, NULL]", '["2026-01-02", null]'),
+        ("INTEGER[2]", "[1, 2]", "[1, 2]"),
+        ("HUGEINT[]", "[1, 170141183460469231731687303715884105727]", None),
+        ("UNION(n INTEGER, t VARCHAR)", "x", "x"),
+        ("MAP(INTEGER, VARCHAR)", "no map", "no map"),
+        ("VARCHAR", "{1=x}", "{1=x}"),
+        ("DATE[]", None, None),
+    ],
+)
+def test_recorded_texts_of_nested_values_are_shown_as_json(kind: str, text: str | None, shown: str | None) -> None:
+    with duckdb.connect() as connection:
+        found = shown_values(connection, ["c"], [kind], [text])["c"]
+    assert found == (text if shown is None else shown)

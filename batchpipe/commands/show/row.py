@@ -210,7 +210,7 @@ def _values(work: Work, one: Snapshot, resolved: Resolved) -> dict[str, Any]:
 
 
 def _texts(work: Work, one: Snapshot) -> dict[str, str | None]:
-    chosen = [sql("{text} AS {name}", text=each.text, name=quote_identifier(each.name)) for each in one.columns]
+    chosen = [sql("{text} AS {name}", text=each.shown, name=quote_identifier(each.name)) for each in one.columns]
     row = work.connection.execute(
         sql("SELECT {chosen} FROM {relation}", chosen=joined(", ", chosen), relation=one.relation)
     ).fetchone()

@@ -20,6 +20,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import is_paused, standing_reviews
 from batchpipe.engine.resolved.recorded_recipes import written_keys
+from batchpipe.engine.source.snapshot import shown_values
 from batchpipe.engine.upstream.made_of import made_of
 from batchpipe.html.render import one_file, report_path, write_report
 from batchpipe.pipeline.model import PipelineFile
@@ -159,7 +160,7 @@ def _history(session: Session, file: PipelineFile, names: Sequence[str], key: st
     parts = {"pipelines": quote_list(names)}
     named = {"key": key, "pipeline": file.pipeline.name}
     now = session.dictionaries(query("row_now", **parts), named)
-    attempts = [_attempt(each) for each in session.dictionaries(query("row_attempts", **parts), {"key": key})]
+    attempts = [_attempt(session, each) for each in session.dictionaries(query("row_attempts", **parts), {"key": key})]
     decisions = session.dictionaries(query("row_decisions", **parts), {"key": key})
     reviewed = standing_reviews(session, names)
     reviews = session.dictionaries(query("row_reviews", reviewed=reviewed, **parts), {"key": key})
@@ -194,8 +195,9 @@ def _cost(attempts: Sequence[Attempt]) -> Decimal | None:
     return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
 
-def _attempt(row: Mapping[str, Any]) -> Attempt:
+def _attempt(session: Session, row: Mapping[str, Any]) -> Attempt:
     found = dict(row)
-    leader, columns, values = found.pop("leader_key"), found.pop("input_columns"), found.pop("input_values")
+    leader, *sent = (found.pop(each) for each in ("leader_key", "input_columns", "input_types", "input_values"))
     shares = None if found["leads"] or leader is None else json.loads(leader)
-    return Attempt(**found, input=dict(zip(columns or [], values or [], strict=False)), shares_with=shares)
+    shown = shown_values(session.connection, *(each or () for each in sent))
+    return Attempt(**found, input=shown, shares_with=shares)

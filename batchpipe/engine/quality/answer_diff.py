@@ -12,6 +12,7 @@ from batchpipe.engine.gold.answered_gold import Examples, TrueValues
 from batchpipe.engine.quality.gold_diff import GoldDiff, diff_gold
 from batchpipe.engine.resolved.prompt_text import PartDiff, VersionText, diff_texts
 from batchpipe.engine.resolved.versions import KnownVersion
+from batchpipe.engine.source.snapshot import shown_values
 from batchpipe.pipeline.model import Output
 from batchpipe.providers.known import with_provider
 from batchpipe.schema.columns import Column, output_columns, value_sql
@@ -291,7 +292,7 @@ def _changed_rows(session: Session, pipelines: Sql, names: Sequence[str], count:
     return [
         ChangedRow(
             key=row["key"],
-            input=dict(zip(row["columns"] or (), row["input_values"] or (), strict=False)),
+            input=shown_values(session.connection, row["columns"] or (), row["types"] or (), row["input_values"] or ()),
             from_model=_shown_model(row["from_provider"], row["from_model"]),
             to_model=_shown_model(row["to_provider"], row["to_model"]),
             fields=[(name, *cells[row["key_id"]][name]) for name in names if name in cells[row["key_id"]]],

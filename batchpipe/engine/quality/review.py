@@ -348,7 +348,9 @@ class Desk:
 
     def _read(self, chosen: Sql) -> Iterator[ReviewRow]:
         names = [each.name for each in self.snapshot.columns]
-        texts = texts_sql(self.snapshot.columns)
+        key = self.resolved.file.pipeline.input.key  # a sheet is read back by the texts of its keys
+        shown = joined(", ", (each.text if each.name in key else each.shown for each in self.snapshot.columns))
+        texts = sql("[{shown}]::VARCHAR[]", shown=shown)
         blind = self._blind
         cursor = self.work.connection.cursor()
         cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.agreement import fewest, wilson
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import shown_values
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema import exact_json
 from batchpipe.schema.columns import Column, value_sql
@@ -120,11 +121,11 @@ def sum_up_pilot(
     """
     accuracy = pilot_accuracy(session, resolved, gold)
     totals = session.dictionaries(query("pilot_totals"))[0]
-    names = [each.name for each in resolved.hash_columns]
+    columns = [each.name for each in resolved.hash_columns], [each.type for each in resolved.hash_columns]
     examples = [
         PilotRow(
             key=json.loads(key),
-            input=dict(zip(names, values, strict=False)),
+            input=shown_values(session.connection, *columns, values),
             output=exact_json.loads(output) if output is not None and valid else None,
             error=None if valid else error,
         )

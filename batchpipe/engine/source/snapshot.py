@@ -23,6 +23,7 @@ from batchpipe.sql.quoting import (
     trusted,
     type_sql,
 )
+from batchpipe.sql.type_tree import type_tree
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
@@ -61,6 +62,11 @@ class InputColumn:
     def text(self) -> Sql:
         """Return SQL for the column's value as text, over the snapshot."""
         return sql("CAST({stored} AS VARCHAR)", stored=self.stored)
+
+    @property
+    def shown(self) -> Sql:
+        """Return SQL for the column's value as people see it, over the snapshot: text, and JSON of what is nested."""
+        return self.canonical(newest_recipe().number) if type_tree(self.type).children else self.text
 
     def canonical(self, recipe: int) -> Sql:
         """Return SQL for its canonical text in keys and hashes under a recipe, over the snapshot."""
@@ -132,6 +138,24 @@ def typed_rows(connection: Connection, path: Path) -> Sql:
 def canonical_text(value: Sql, kind: str, recipe: int) -> Sql:
     """Return SQL for the canonical text of `value` of the type `kind`, as the snapshot holds it: some types as text."""
     return trusted(RECIPES[recipe].text(value, kind, bool(_TEXT_ONLY.search(kind))))
+
+
+def shown_values(
+    connection: Connection, columns: Sequence[str], types: Sequence[str], texts: Sequence[str | None]
+) -> dict[str, str | None]:
+    """Return recorded texts by column as people see them: what is nested is JSON, where its type can still be read."""
+    found = dict(zip(columns, texts, strict=False))
+    for name, kind, text in zip(columns, types, texts, strict=False):
+        if text is None or not type_tree(kind).children:
+            continue
+        given = Sql("$text::VARCHAR")
+        held = given if _TEXT_ONLY.search(kind) else sql("CAST({text} AS {kind})", text=given, kind=type_sql(kind))
+        json_text = canonical_text(held, kind, newest_recipe().number)
+        row = connection.execute(
+            sql("SELECT coalesce(TRY({shown}), $text)", shown=json_text), {"text": text}
+        ).fetchone()
+        found[name] = row[0] if row else text
+    return found
 
 
 def key_sql(texts: Iterable[Sql]) -> Sql:

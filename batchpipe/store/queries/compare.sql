@@ -115,7 +115,7 @@ WHERE field = $field
 
 -- name: changed_rows
 SELECT
-    c.key_id::VARCHAR AS key_id, q.key, q.input_values, p.columns,
+    c.key_id::VARCHAR AS key_id, q.key, q.input_values, p.columns, p.types,
     b.provider AS from_provider, b.model AS from_model, a.provider AS to_provider, a.model AS to_model
 FROM (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.draw_order(key_id) LIMIT $count) c
 JOIN work.side_before b USING (key_id)
@@ -131,7 +131,7 @@ LEFT JOIN (
     GROUP BY key_id
 ) q USING (key_id)
 LEFT JOIN (
-    SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
+    SELECT DISTINCT ON (policy_hash) policy_hash, columns, types FROM ledger.policies
     WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
 ) p ON p.policy_hash = q.policy_hash
 ORDER BY work.draw_order(c.key_id)

@@ -130,7 +130,7 @@ leaders AS (
 )
 SELECT
     q.custom_id, q.leads, l.leader_key, l.followers, q.reason, q.rung, q.part, q.provider, q.model, q.attempt, q.transients, q.send,
-    q.max_tokens, v.version AS prompt_version, q.recorded_at AS prepared_at, q.input_values, p.columns AS input_columns,
+    q.max_tokens, v.version AS prompt_version, q.recorded_at AS prepared_at, q.input_values, p.columns AS input_columns, p.types AS input_types,
     b.state AS batch_state, b.is_open, b.batch_id, b.submitted_at,
     r.outcome, r.model AS answered_by, r.stop_reason, r.answer, r.error, r.error_type,
     r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens, r.output_tokens,
@@ -144,7 +144,7 @@ LEFT JOIN leaders l ON l.custom_id = q.custom_id
 LEFT JOIN ledger.batches b ON b.chunk_id = q.chunk_id
 LEFT JOIN (SELECT DISTINCT ON (prompt_version) prompt_version, version FROM ledger.prompt_versions
     WHERE pipeline IN ({pipelines}) ORDER BY prompt_version, seq) v ON v.prompt_version = q.prompt_version
-LEFT JOIN (SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
+LEFT JOIN (SELECT DISTINCT ON (policy_hash) policy_hash, columns, types FROM ledger.policies
     WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq) p ON p.policy_hash = q.policy_hash
 LEFT JOIN ledger.results r ON r.custom_id = q.custom_id AND r.chunk_id = q.chunk_id AND NOT r.judged_again
 LEFT JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines})
