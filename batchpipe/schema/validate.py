@@ -63,24 +63,38 @@ class AnswerValidator:
                 document = _parse(answer) if self._format != "json" else _parse_within(answer)
             except ValueError as error:
                 return None, str(error)[:MAX_LENGTH]
+        try:
+            return self._judged(document)
+        except RecursionError:
+            return None, TOO_DEEP
+
+    def _judged(self, document: Any) -> tuple[str | None, str | None]:
+        """Return what `validate` does, for a document. Raises RecursionError where it is nested too deeply."""
         if self._renames:
             document = renamed_document(document, self._renames)
         if not self._is_valid(document):
             self._leave_out_nulls(document)
             self._respell(document)
             if not self._is_valid(document):
-                return None, describe_errors(self._validator.iter_errors(document))
+                return None, describe_errors(self._errors(document))
         return _written(document)
+
+    def _errors(self, document: Any) -> Iterator[Any]:
+        """Yield the errors of a document. Raises RecursionError where it is nested too deeply to describe them."""
+        try:
+            yield from self._validator.iter_errors(document)
+        except ValueError as error:  # so jsonschema_rs says it, for what its `is_valid` still takes
+            raise RecursionError(TOO_DEEP) from error
 
     def _leave_out_nulls(self, document: Any) -> None:
         """Leave out optional fields that are null and may not be, in place."""
         for _ in range(_REPAIR_ROUNDS):
-            left_out = _without_nulls(document, self._validator.iter_errors(document))
+            left_out = _without_nulls(document, self._errors(document))
             if not left_out:
                 break
             required = {
                 (*error.instance_path, error.kind.property)
-                for error in _flattened(self._validator.iter_errors(document))
+                for error in _flattened(self._errors(document))
                 if kind_name(error) == "Required"
             }
             for path in left_out & required:
@@ -94,7 +108,7 @@ class AnswerValidator:
         A round can uncover further errors, within a branch that did not fit before.
         """
         for _ in range(_REPAIR_ROUNDS):
-            spellings = _spellings(self._validator.iter_errors(document))
+            spellings = _spellings(self._errors(document))
             if not spellings:
                 break
             for path, spelling in spellings:

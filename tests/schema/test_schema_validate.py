@@ -179,6 +179,20 @@ def test_answers_that_are_nested_deeply() -> None:
     assert "depth limit" in error_of('{"a":' + "[" * 5_000 + "]" * 5_000 + "}", schema=schema)
 
 
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
+def test_answers_that_are_nested_deeply_and_wrong(opened: str, closed: str) -> None:
+    """jsonschema_rs finds out that they are wrong, and raises an error where it is to say why."""
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {"enum": ["b"]}, "c": {"type": "string"}},
+        "additionalProperties": False,
+    }
+    for name in ("a", "c", "unknown"):
+        for depth in (260, 1_000):
+            answer = f'{{"{name}":' + opened * depth + "1" + closed * depth + "}"
+            assert error_of(answer, schema=schema) == TOO_DEEP
+
+
 def test_a_pattern_that_backtracks_is_invalid_and_not_slow() -> None:
     schema = {"type": "object", "properties": {"a": {"pattern": r"^(a+)+\1$"}}}
     assert "does not match" in error_of(json.dumps({"a": "a" * 4_000 + "b"}), schema=schema)
