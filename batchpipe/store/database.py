@@ -25,7 +25,7 @@ from batchpipe.common.errors import DatabaseError, InternalError
 from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
-from batchpipe.store.disk import disk_error, is_of_storage, put, storage_error
+from batchpipe.store.disk import disk_error, followed, is_of_storage, put, storage_error
 from batchpipe.store.empty_ledger import EmptyLedger
 from batchpipe.store.giving_way import give_way_first, giving_way, want_to_write
 from batchpipe.store.migration import (
@@ -147,7 +147,7 @@ class Database:
         """The working folder beside the database, which git ignores. Who reaches one file by several links shares it:
         the locks and journals in it let nothing be asked twice.
         """
-        return self.path.resolve().parent / ".batchpipe"
+        return followed(self.path).parent / ".batchpipe"
 
     def make_folder(self, *names: str) -> Path:
         """Make a folder below the working folder, if it is not there, and return it. Raises DatabaseError."""
@@ -165,7 +165,7 @@ class Database:
     @contextmanager
     def reading(self, work: Work) -> Iterator[Session]:
         """Open a session that cannot write. If there is no database yet, it sees an empty ledger."""
-        if not self.path.exists():
+        if not followed(self.path).exists():
             now = self.clock()
             work.empty_ledger.use(now)
             yield Session(work=work, seq=0, now=now, empty=True, reads=True)
@@ -210,7 +210,7 @@ class Database:
             if self.private_below is not None:
                 modes.make_folder(self.path.parent, below=self.private_below)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            present = self.path.exists()
+            present = followed(self.path).exists()
         except OSError as error:
             raise disk_error(error, self.path) from error
         if not present:
@@ -339,15 +339,15 @@ class Work:
         self._group_bytes = group_bytes
         self._limit()
 
-    def make_room_for_answers(self, vector_bytes: int, fields: int = 0) -> None:
+    def make_room_for_answers(self, vector_bytes: int, fields: int = 0, longest_bytes: int = 0) -> None:
         """Raise the memory limit for statements on answers whose longest `VECTOR_ROWS` have `vector_bytes` together.
 
-        Answers may take half of the default limit. If reading `fields` out of them takes more, it is done in parts.
+        Answers may take half of the default limit. If reading `fields` out of them takes more, it is done in parts; one
+        holds at least the longest answer, whose copies may take memory of twice their size.
         """
-        reserved_bytes = MEMORY_BYTES // 2
-        of_fields = COPIES_FOR_FIELD * fields * vector_bytes
-        parts = min(max(self.parts, -(-of_fields // reserved_bytes)), VECTOR_ROWS // LEAST_ROWS)
-        needed = COPIES_OF_ANSWER * vector_bytes + of_fields // parts
+        reserved_bytes, of_all = MEMORY_BYTES // 2, COPIES_FOR_FIELD * fields * vector_bytes
+        parts = min(max(self.parts, -(-of_all // reserved_bytes)), VECTOR_ROWS // LEAST_ROWS)
+        needed = COPIES_OF_ANSWER * vector_bytes + max(of_all // parts, 2 * COPIES_FOR_FIELD * fields * longest_bytes)
         self.parts, self._answer_bytes = parts, max(self._answer_bytes, needed - reserved_bytes)
         self._limit()
 

@@ -18,14 +18,24 @@ _STORAGE_MESSAGE = re.compile(
 )
 _DISK_ERRORS = {
     errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
-    errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN,
+    errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE, errno.ENOTCONN, errno.ENOLCK,
 }  # fmt: skip
 # The errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _INNER = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
 _FULL = re.compile("No space left|File too large|Disk quota")
+# What a file system without file locks answers to DuckDB or to us.
+_NO_LOCKS = re.compile(
+    "locks are not supported|"
+    + "|".join(re.escape(os.strerror(each)) for each in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP))
+)
 # The hint of the first pattern that is found in the message of DuckDB or of the system.
 _HINTS = (
+    (
+        _NO_LOCKS,
+        "Set a `database` on a disk of this machine, or mount this one with file locks: without them two runs could "
+        "pay for the same rows.",
+    ),
     (
         _FULL,
         "Free some disk space, then run the same command again: nothing is lost, and no results are downloaded twice.",
@@ -76,6 +86,11 @@ def disk_is_full(error: duckdb.Error) -> bool:
     return _FULL.search(str(error)) is not None
 
 
+def cannot_be_locked(error: duckdb.Error) -> bool:
+    """Return whether `error` says that the file system has no file locks, so that nobody holds the file."""
+    return _NO_LOCKS.search(str(error)) is not None
+
+
 def storage_error(error: duckdb.Error, path: Path) -> DatabaseError:
     """Return DuckDB's error about the file at `path` as DatabaseError, with the step that fixes it."""
     message = plain_message(error)
@@ -97,6 +112,21 @@ def is_of_disk(error: OSError) -> bool:
     """
     removed = error.errno == errno.ENOENT and WORKING_FOLDER in Path(str(error.filename)).parts
     return removed or error.errno in _DISK_ERRORS
+
+
+def followed(path: Path) -> Path:
+    """Return the file that `path` leads to over links; it need not be there.
+
+    Raises DatabaseError where a link on the way leads to nothing: the disk with the file may be missing, and a new
+    database would know nothing of what is paid for.
+    """
+    if not path.exists():
+        broken = next((each for each in (path, *path.parents) if each.is_symlink() and not each.exists()), None)
+        if broken is not None:
+            what = f"the link {broken.name} leads to {broken.readlink()}, which is not there"
+            hint = "Mount or restore what it leads to; or remove the link, and a new database is made in its place."
+            raise DatabaseError(what, where=str(path), hint=hint)
+    return Path(os.path.realpath(path))
 
 
 def put(part: Path, path: Path) -> None:

@@ -15,7 +15,7 @@ import duckdb
 from batchpipe.common.errors import LockedError
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, number_sql, quote_identifier, quote_literal, sql
-from batchpipe.store.disk import storage_error
+from batchpipe.store.disk import cannot_be_locked, followed, storage_error
 
 LOCK_MESSAGE = re.compile(
     r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
@@ -58,7 +58,7 @@ def attach(
             return
         except duckdb.Error as error:
             held = LOCK_MESSAGE.search(str(error))
-            if held is None:
+            if held is None or cannot_be_locked(error):
                 raise storage_error(error, path) from error
             holder = _holder(held)
             if waited >= wait_seconds:
@@ -88,7 +88,7 @@ def _holder(held: re.Match[str]) -> str:
 def opening(path: Path) -> threading.RLock:
     """Return the lock that lets one thread at a time open a file: DuckDB refuses to open it twice in two ways."""
     with _openings_guard:
-        return _openings.setdefault(path.resolve(), threading.RLock())
+        return _openings.setdefault(followed(path), threading.RLock())
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import random
@@ -21,6 +23,7 @@ from projects import Project, numbered
 from batchpipe.commands.recover import recover
 from batchpipe.commands.status.status import status
 from batchpipe.common.errors import DatabaseError
+from batchpipe.store.opening import attach
 
 ROWS = 60
 NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
@@ -321,3 +324,67 @@ def test_a_file_or_a_broken_link_in_the_place_of_a_folder_is_told(project: Proje
         folder.unlink()
     assert project.requests_sent() == sent
     assert project.run().submitted == 2
+
+
+@pytest.mark.parametrize("target", ["/nowhere/lost.duckdb", "lost.duckdb", "batchpipe.duckdb"])
+def test_a_link_that_leads_to_no_database_is_told_and_left_as_it_is(project: Project, target: str) -> None:
+    """The disk with the database may be missing: a new one would know nothing of what is paid for."""
+    project.pipeline()
+    project.rows(numbered(2))
+    link = project.root / "batchpipe.duckdb"
+    link.symlink_to(target)
+    for arguments in (["plan", "demo"], ["run", "demo", "--yes"]):
+        done = call_here(project, *arguments)
+        assert (done.returncode, f"leads to {target}, which is not there" in done.stderr) == (4, True), done
+        assert "remove the link" in done.stderr
+    assert project.requests_sent() == 0
+    link.unlink()
+    assert project.run().rows["accepted"] == 2
+
+
+def test_a_folder_that_is_a_broken_link_is_told(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    folder = project.root / "data"
+    for target, command in (("nowhere", "status"), ("data", "plan")):
+        folder.symlink_to(target)
+        done = call_here(project, "--database", "data/x.duckdb", command)
+        assert (done.returncode, f"the link data leads to {target}" in done.stderr) == (4, True), done
+        folder.unlink()
+    (project.root / ".batchpipe").symlink_to(".batchpipe")
+    done = call_here(project, "--emulator", "status")
+    assert (done.returncode, "the link .batchpipe leads to .batchpipe" in done.stderr) == (4, True), done
+
+
+@pytest.mark.parametrize("refusal", ["No locks available", "Function not implemented", "File locks are not supported"])
+def test_a_file_system_without_locks_is_told_at_once(tmp_path: Path, refusal: str) -> None:
+    """DuckDB says it in the words with which it says that another process holds the file."""
+
+    class Lockless:
+        def execute(self, statement: str) -> None:
+            raise duckdb.IOException(f'IO Error: Could not set lock on file "x.duckdb": {refusal}. See also https://')
+
+    def never(seconds: float) -> None:
+        raise AssertionError("nobody holds the file: there is nothing to wait for")
+
+    with pytest.raises(DatabaseError, match=refusal) as caught:
+        attach(Lockless(), tmp_path, "store", read_only=False, wait_seconds=30, sleep=never)  # type: ignore[arg-type]
+    assert "mount this one with file locks" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_that_locks_for_duckdb_alone_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The lock library makes do with a file on ENOSYS, and then takes our own file for another process."""
+
+    def refused(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    project.pipeline()
+    project.rows(numbered(2))
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(DatabaseError, match=os.strerror(number)) as caught:
+        project.run()
+    assert "mount this one with file locks" in str(caught.value.hint)
+    assert project.requests_sent() == 0

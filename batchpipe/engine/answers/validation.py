@@ -72,8 +72,9 @@ def make_room_for_stored(session: Session, among: Sql, fields: int) -> None:
     The statement reads `fields` fields out of the results for which the condition `among` is true.
     Reads `ledger.results`.
     """
-    tokens = session.one(query("longest_stored", among=among, rows=number_sql(VECTOR_ROWS)))[0]
-    session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields)
+    numbers = {"rows": number_sql(VECTOR_ROWS), "token_bytes": number_sql(TOKEN_BYTES)}
+    tokens, longest = session.one(query("longest_stored", among=among, **numbers))
+    session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields, TOKEN_BYTES * longest)
 
 
 def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
@@ -83,9 +84,9 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
     Writes `work.validated`, `work.documents` (custom_id, output, error).
     """
     connection = work.connection
-    longest = connection.execute(query("longest_answers", answers=answers, rows=number_sql(VECTOR_ROWS))).fetchone()
-    vector_bytes = longest[0] if longest else 0
-    work.make_room_for_answers(vector_bytes, len(rules.columns))
+    measured = connection.execute(query("longest_answers", answers=answers, rows=number_sql(VECTOR_ROWS))).fetchone()
+    vector_bytes, longest_bytes = measured or (0, 0)
+    work.make_room_for_answers(vector_bytes, len(rules.columns), longest_bytes)
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
     # work.validated: One row is a distinct answer text, with its document or the error that makes it invalid.
     connection.execute(Sql("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
     holder = folder / f"{pipeline}.holder.json"
     try:
         modes.make_folder(folder, below=folder)
-        with open(path, "ab", opener=modes.opener) as file:  # the lock keeps the mode of a file that is there
+        with open(path, "ab", opener=modes.opener) as file:
+            fcntl.flock(file, fcntl.LOCK_UN)  # raises where a file system has no locks; filelock would do without
+            # The lock keeps the mode of a file that is there.
             lock = FileLock(path, mode=os.fstat(file.fileno()).st_mode & 0o777 | modes.PRIVATE_FILE)
         lock.acquire(timeout=0)
     except Timeout as error:

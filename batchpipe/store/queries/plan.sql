@@ -213,13 +213,21 @@ WHERE custom_id IN (
 )
 
 -- name: longest_stored
--- The tokens of the longest results, as many as asked for.
-SELECT coalesce(sum(output_tokens), 0)::BIGINT
-FROM (SELECT output_tokens FROM ledger.results WHERE {among} ORDER BY output_tokens DESC LIMIT {rows})
+-- The tokens of the longest results, as many as asked for, and of the longest of them. Where nobody said how many tokens
+-- an answer has, its text is measured; all texts would take too long.
+SELECT coalesce(sum(tokens), 0)::BIGINT, coalesce(max(tokens), 0)::BIGINT
+FROM (
+    SELECT output_tokens AS tokens FROM ledger.results WHERE output_tokens IS NOT NULL AND ({among})
+    UNION ALL
+    SELECT strlen(answer) // {token_bytes} FROM ledger.results
+    WHERE output_tokens IS NULL AND answer IS NOT NULL AND ({among})
+    ORDER BY tokens DESC LIMIT {rows}
+)
 
 -- name: longest_answers
--- The bytes of the longest answers, as many as asked for.
-SELECT coalesce(sum(bytes), 0)::BIGINT FROM (SELECT strlen(answer) AS bytes FROM {answers} ORDER BY bytes DESC LIMIT {rows})
+-- The bytes of the longest answers, as many as asked for, and of the longest of them.
+SELECT coalesce(sum(bytes), 0)::BIGINT, coalesce(max(bytes), 0)::BIGINT
+FROM (SELECT strlen(answer) AS bytes FROM {answers} ORDER BY bytes DESC LIMIT {rows})
 
 -- name: stored_answers
 -- The newest answers are found without reading the texts, which would all be in memory at once.
