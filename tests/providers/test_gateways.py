@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -172,6 +173,24 @@ def test_batches_that_nobody_can_be_asked_about_do_not_keep_a_run_waiting_for_th
     left = gated.call("run", "demo", "--wait", "5s")
     assert left.code == 3
     assert "no provider of the settings has the address" in left.talk
+
+
+def test_a_renamed_provider_keeps_results_as_long_as_its_table_says(gated: Gated) -> None:
+    url = gated.project.emulator.base_url
+    gated.call.monkeypatch.setenv("BATCHPIPE_TRUST", f"GATE_KEY@{url}")
+    gated.call.monkeypatch.setenv("GATE_KEY", "test-key")
+    table = f'[providers.{{}}]\nprotocol = "openai"\nbase_url = "{url}/v1"\nkey = "${{{{GATE_KEY}}}}"\nkeep_results_days = 2\n'
+    settings = gated.project.root / "batchpipe.toml"
+    settings.write_text(table.format("other"), encoding="utf-8")
+    gated.project.faults({"delay_seconds": 600})
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "other:gpt-6-luna"))
+    assert gated.call("run", "demo", "--no-wait").code == 5
+    settings.write_text(table.format("renamed"), encoding="utf-8")
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "renamed:gpt-6-luna"))
+    gated.project.faults({})
+    done = gated.call("run", "demo")
+    assert done.code == 0, done.talk
+    assert re.search(r"the results of batch_\w+ are kept until", done.talk), done.talk
 
 
 def test_a_deadline_leaves_a_batch_that_nobody_can_be_asked_about(gated: Gated) -> None:

@@ -354,7 +354,12 @@ def look_after_batches(
             parts=parts, reconcile_wait=context.reconcile_wait, troubles=troubles, account_url=context.account_url
         ),
         troubled=TroubledBatches(
-            resolved=resolved, provider=parts.providers.of, context=context, troubles=troubles, tell=tell
+            resolved=resolved,
+            provider=parts.providers.of,
+            known_of=parts.providers.known_of,
+            context=context,
+            troubles=troubles,
+            tell=tell,
         ),
         late=LateRefusals(parts=parts, poll_interval=context.settings.poll_interval),
         context=context,

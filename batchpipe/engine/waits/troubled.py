@@ -26,6 +26,7 @@ from batchpipe.engine.waits.questions import (
 from batchpipe.engine.waits.troubles import TroubleBook
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.providers import BatchState, Provider, RefusedError, UnavailableError
+from batchpipe.providers.known import KnownProvider
 from batchpipe.sql.quoting import number_sql, quote_list, sql
 from batchpipe.store.queries import query
 
@@ -43,6 +44,7 @@ class TroubledBatches:
 
     resolved: Resolved
     provider: Callable[[OpenBatch], Provider]
+    known_of: Callable[[OpenBatch], KnownProvider]
     context: Context
     troubles: TroubleBook
     tell: Tell
@@ -204,8 +206,7 @@ class TroubledBatches:
 
     def _kept_for(self, batch: OpenBatch) -> timedelta:
         """Return how long the provider keeps the results of a batch, from the time at which it was made."""
-        provider = self.resolved.providers.recorded(batch.provider, batch.protocol, batch.endpoint)
-        return timedelta(seconds=provider.batch_limits.results_seconds)
+        return timedelta(seconds=self.known_of(batch).batch_limits.results_seconds)
 
     def _age(self, batch: OpenBatch, state: BatchState | None, answered_at: datetime | None = None) -> timedelta:
         """Return the age of a batch by the provider's clock, where it is known; else by ours."""
