@@ -27,10 +27,10 @@ from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.waits.questions import Question
 from batchpipe.engine.waits.troubled import TroubledBatches
 from batchpipe.engine.waits.troubles import TroubleBook
+from batchpipe.engine.waits.unreachable import UnreachableProviders
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.queries import query
 
-UNREACHABLE_SECONDS = 60.0
 DOWNLOADS_AT_ONCE = 4
 Failure = NotSentError | UnavailableError | RefusedError
 FAILURES: tuple[type[Failure], ...] = (NotSentError, UnavailableError, RefusedError)
@@ -43,13 +43,15 @@ class BatchesInFlight:
     `due_again` says that results made rows due again; `compare_anew` that all rows are to be compared with the ledger
     again, since a chunk was lost or an earlier run's results came. `stop` is the message that stops the run.
     `next_look` is the time of the next poll, naive UTC. `seen` has what the provider has just said of batches, by
-    chunk: they are not asked about again. `unaskable` has the error of each chunk that no provider can be asked about.
+    chunk: they are not asked about again. `unaskable` has the error of each chunk that no provider can be asked about;
+    `unreachable` the providers to which no connection is made, by their base URL.
     """
 
     collector: Collector
     reconciler: Reconciler
     troubled: TroubledBatches
     late: LateRefusals
+    unreachable: UnreachableProviders
     context: Context
     tell: Tell
     open: Sequence[OpenBatch] = ()
@@ -62,7 +64,7 @@ class BatchesInFlight:
     seen: dict[str, BatchState] = field(default_factory=dict)
     unaskable: dict[str, ProviderError] = field(default_factory=dict, init=False)
     _orphans_marked: bool = field(default=False, init=False)
-    _unreachable_since: datetime | None = field(default=None, init=False)
+    _lost: set[str] = field(default_factory=set, init=False)
     _saved_at: datetime | None = field(default=None, init=False)
     _as_of: int | None = field(default=None, init=False)
 
@@ -74,7 +76,8 @@ class BatchesInFlight:
     @property
     def is_waited_for(self) -> bool:
         """Return whether an open chunk will come back by itself, without a person."""
-        return any(each.chunk_id not in self.questions and each.chunk_id not in self.unaskable for each in self.open)
+        asked = [each for each in self.open if each.chunk_id not in {*self.questions, *self.unaskable}]
+        return any(not self.unreachable.lasts(self._url(each)) for each in asked)
 
     @property
     def parts(self) -> RunParts:
@@ -85,7 +88,7 @@ class BatchesInFlight:
         """Search for lost submits, poll what is open, and collect what has ended.
 
         That is done once in a poll interval, or with `force`.
-        Raises ProviderError where the provider refuses, or cannot be reached for a minute.
+        Raises ProviderError where the provider refuses. One that cannot be reached stands in no other's way.
         """
         now = self.context.clock()
         if not force and self.next_look is not None and now < self.next_look:
@@ -96,13 +99,9 @@ class BatchesInFlight:
             self.collector.compress_left()
         self.refresh()
         if self.open:
-            try:
-                self._collect_what_ended()
-                discard_inputs(self.parts, self.open)
-                discard_uploads(self.parts, self.open)
-                self._unreachable_since = None
-            except NotSentError as error:
-                self._stop_if_unreachable(error, now)
+            self._collect_what_ended()
+            discard_inputs(self.parts, self.open)
+            discard_uploads(self.parts, self.open)
             self.refresh()
         if self.late.stop is not None:
             raise refusal(self.late.stop, self.late.stopped_with)
@@ -117,6 +116,7 @@ class BatchesInFlight:
         database.
         """
         self.troubled.look_anew()
+        self._lost = set()
         self._find_unaskable()
         self._search_orphans()
         known = [each for each in self.open if each.batch_id is not None and each.chunk_id not in self.unaskable]
@@ -129,6 +129,7 @@ class BatchesInFlight:
             done += len(group)
             self._watch(Phase(name="collecting", done=done, total=len(saved)))
             self._collect(group)
+        self.unreachable.keep(self._lost)
 
     def _was_refused(self, batch: OpenBatch, state: BatchState) -> bool:
         """Return whether the provider refused a batch after it had made it; its rows are due again then.
@@ -167,10 +168,11 @@ class BatchesInFlight:
     def _results_failed(self, batch: OpenBatch, state: BatchState, error: Failure) -> None:
         """Note that the results of `batch` cannot be downloaded now.
 
-        Raises NotSentError as it came, ProviderError where the provider refuses the key.
+        Raises ProviderError where the provider refuses the key.
         """
         if isinstance(error, NotSentError):
-            raise error
+            self._not_reached(self._url(batch), error)
+            return
         if isinstance(error, RefusedError) and error.kind == "account":
             raise refusal(error, self.parts.providers.of(batch).key_hash) from error
         self.troubled.results_failed(batch, state, error)
@@ -200,8 +202,13 @@ class BatchesInFlight:
 
         Raises ProviderError where the provider refuses to say.
         """
+        url = self._url(batch)
+        if url in self._lost:
+            return None
         try:
             return self._poll(batch)
+        except NotSentError as error:
+            self._not_reached(url, error)
         except UnavailableError as error:
             self.troubled.unanswered(batch, error)
         except RefusedError as error:
@@ -241,6 +248,8 @@ class BatchesInFlight:
             return
         found = self.reconciler.search()
         self.troubled.questions |= found.questions
+        for url, error in found.not_reached.items():
+            self._not_reached(url, error)
         if found.unavailable is not None:
             self.tell(Event(kind="unavailable", level="warning", detail=found.unavailable))
         if found.changed:
@@ -272,7 +281,7 @@ class BatchesInFlight:
                 try:
                     with telemetry.span("collect", name, batch_id=state.batch_id):
                         found = self.collector.collect(batch, state)
-                except (UnavailableError, RefusedError) as error:
+                except FAILURES as error:
                     self._results_failed(batch, state, error)
                 else:
                     self._account_for(batch, state, found)
@@ -327,13 +336,14 @@ class BatchesInFlight:
         if certain:
             self.troubled.foreign(batch)
 
-    def _stop_if_unreachable(self, error: NotSentError, now: datetime) -> None:
-        """Raise ProviderError if the provider could not be reached for a minute. Before that, only report it."""
-        since = self._unreachable_since or now
-        self._unreachable_since = since
-        if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
-            hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
-            raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
+    def _url(self, batch: OpenBatch) -> str:
+        """Return the base URL at which a batch is asked about."""
+        return self.parts.providers.of(batch).base_url
+
+    def _not_reached(self, url: str, error: NotSentError) -> None:
+        """Note that no connection to the provider at `url` was made, and tell it."""
+        self._lost.add(url)
+        self.unreachable.meet(url, str(error))
         self.tell(Event(kind="unreachable", level="warning", detail=str(error)))
 
 
@@ -362,6 +372,10 @@ def look_after_batches(
             tell=tell,
         ),
         late=LateRefusals(parts=parts, poll_interval=context.settings.poll_interval),
+        unreachable=UnreachableProviders(
+            clock=context.clock,
+            hint="Check the network and `base_url`, then run the same command again: nothing is lost.",
+        ),
         context=context,
         tell=tell,
         seen=seen,

@@ -21,7 +21,7 @@ from batchpipe.engine.waits.accounts import Intent, NamedAccounts, read_intents,
 from batchpipe.engine.waits.questions import Question, ask_account, ask_presumed_gone, ask_unlisted
 from batchpipe.engine.waits.troubles import TroubleBook
 from batchpipe.pipeline.evaluations import evaluated_pipeline
-from batchpipe.providers import BatchList, BatchState, Provider, RefusedError, UnavailableError
+from batchpipe.providers import BatchList, BatchState, NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.store.queries import query
 
 SKEW = timedelta(minutes=5)
@@ -38,12 +38,14 @@ class SearchResult:
     """Holds what a search found. `changed` says that something was recorded.
 
     `questions` are asked of a person, by chunk: the search cannot find out alone. `unavailable` is the provider's
-    message where the list could not be read whole.
+    message where the list could not be read whole; `not_reached` has the errors of those to which no connection was
+    made, by their base URL.
     """
 
     changed: bool = False
     questions: Mapping[str, Question] = field(default_factory=dict)
     unavailable: str | None = None
+    not_reached: Mapping[str, NotSentError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +134,8 @@ class Reconciler:
     def search(self) -> SearchResult:
         """Look for the orphans' batches in the lists of their providers, and record what was found.
 
-        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises NotSentError of the
-        provider, ProviderError where it refuses.
+        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises ProviderError where a
+        provider refuses.
         """
         result = SearchResult()
         with self.parts.reading() as session:
@@ -143,10 +145,13 @@ class Reconciler:
                 found = self._search_at(provider, {each.chunk_id for each in orphans})
             except RefusedError as error:
                 raise refusal(error, provider.key_hash) from error
+            except NotSentError as error:
+                found = SearchResult(not_reached={provider.base_url: error})
             result = SearchResult(
                 changed=result.changed or found.changed,
                 questions={**result.questions, **found.questions},
                 unavailable=result.unavailable or found.unavailable,
+                not_reached={**result.not_reached, **found.not_reached},
             )
         return result
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from batchpipe.common.errors import DatabaseError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import intersect_ranges, subtract_ranges
 from batchpipe.decide.waits import LONGEST_REFUSAL
 from batchpipe.engine.batches.asked import AskedChunk, ChunkAsker
-from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
+from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.next_chunks import ChunkChooser, NoRoom
 from batchpipe.engine.batches.submit import SentChunk, Submitter
 from batchpipe.engine.context import Context
@@ -22,11 +21,12 @@ from batchpipe.engine.cost.reserves import Reserves, read_reserves
 from batchpipe.engine.exchange.late_refusals import PAUSE_POLLS, SmallerChunks, read_smaller_chunks
 from batchpipe.engine.exchange.queue_waits import QueueWait, record_budget_wait
 from batchpipe.engine.exchange.queues import FullQueues, read_full_queues
-from batchpipe.engine.exchange.records import refused_for_long, stop_after_losses, unreachable
+from batchpipe.engine.exchange.records import refused_for_long, stop_after_losses, too_late_again
 from batchpipe.engine.exchange.storage import make_room
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.waits.unreachable import RungWaits
 from batchpipe.providers import Mode
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.queries import query
@@ -40,11 +40,10 @@ RAISE_IT = "Raise it, and run the same command again: what is answered is not as
 class DueRequests:
     """Sends the due requests of the present plan in their order.
 
-    `no_room` says which budget the rest does not fit into now. `wake_at` (naive UTC) is when a pause that the provider
-    asked for ends.
-    `submitted` and `batches` count what was sent in this run, `asked` what of it was asked in realtime. `overtaken`:
-    another process has asked for the same since the plan, so that nothing is sent before a new plan. `realtime` makes
-    what asks requests in realtime.
+    `no_room` says which budget the rest does not fit into now. `submitted` and `batches` count what was sent in this
+    run, `asked` what of it was asked in realtime. `overtaken`: another process has asked for the same since the plan,
+    so that nothing is sent before a new plan. `realtime` makes what asks requests in realtime. `waits` says which rungs
+    nothing is sent for now.
     """
 
     submitter: Submitter
@@ -54,7 +53,6 @@ class DueRequests:
     tell: Tell
     realtime: Callable[[], ChunkAsker]
     no_room: NoRoom | None = None
-    wake_at: datetime | None = None
     submitted: int = 0
     asked: int = 0
     batches: int = 0
@@ -64,9 +62,9 @@ class DueRequests:
     _too_late_in_a_row: int = field(default=0, init=False)
     _plan: Plan | None = field(default=None, init=False)
     _pending: list[tuple[int, int]] = field(default_factory=list, init=False)
-    _rungs: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
     _size_cap: int | None = field(default=None, init=False)
-    _not_sent_since: datetime | None = field(default=None, init=False)
+    _wake_at: datetime | None = field(default=None, init=False)
+    _submitted_before: int = field(default=0, init=False)
     _reserves: Reserves | None = field(default=None, init=False)
     _waits_for: tuple[object, ...] = field(default=(), init=False)
     _said: NoRoom | None = field(default=None, init=False)
@@ -77,9 +75,11 @@ class DueRequests:
     _full: FullQueues = field(default_factory=dict, init=False)
     _batches_before: int = field(default=0, init=False)
     _queue: QueueWait = field(init=False)
+    waits: RungWaits = field(init=False)
 
     def __post_init__(self) -> None:
         self._queue = QueueWait(parts=self.submitter.parts, tell=self.tell)
+        self.waits = RungWaits(resolved=self.planner.resolved, clock=self.context.clock)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -93,7 +93,7 @@ class DueRequests:
         rows = self.submitter.parts.work.connection.execute(
             Sql("SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung")
         ).fetchall()
-        self._rungs = {rung: (first, stop) for rung, first, stop in rows}
+        self.waits.rungs = {rung: (first, stop) for rung, first, stop in rows}
         files = self.submitter.parts.files
         if files is not None and plan.requests:
             files.provide(self.submitter.parts.work.connection, plan.snapshot, query("positions_to_send"))
@@ -104,25 +104,46 @@ class DueRequests:
         """Return whether no request of the plan is left to send."""
         return not self._pending
 
+    @property
+    def is_through(self) -> bool:
+        """Return whether all is sent but what is for providers that cannot be reached."""
+        return not self.waits.reachable(self._pending)
+
+    @property
+    def goes_on(self) -> bool:
+        """Return whether anything was sent just now, or is to be after a pause of a provider that can be reached."""
+        moves = self.submitted > self._submitted_before or self._wake_at is not None
+        return moves or self.waits.until(self.waits.reachable(self._pending)) is not None
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """Return when the first pause ends after which anything is sent (naive UTC); None without a pause."""
+        return self._wake_at or self.waits.until(self.waits.rungs_of(self._pending))
+
     def submit(self, in_flight: BatchesInFlight) -> None:
         """Send chunks while the limits allow it; `no_room` or `wake_at` then say what the rest waits for.
 
-        Raises ProviderError for a refusal that no other chunk can escape.
+        What is for a provider that cannot be reached, or asks to wait, stands in no other's way.
+        Raises ProviderError for a refusal that no other chunk can escape, after what is for other providers was sent.
         """
+        self.waits.drop_ended()
+        self._submitted_before = self.submitted
         if self.no_room is not None and self._waits_for == self._room_changes(in_flight):
             return
         self.no_room = self._reserves = None
         now = self.context.clock()
         self._take_late_refusals(in_flight, now)
-        if self.all_sent or self.overtaken or (self.wake_at is not None and now < self.wake_at):
+        self._submitted_before = self.submitted
+        if self.all_sent or self.overtaken or (self._wake_at is not None and now < self._wake_at):
             return
-        self.wake_at = None
+        self._wake_at = None
         while any(self._send_next(mode) for mode in MODES):
             pass
         if self._scattered:
             self._scattered, in_flight.compare_anew, in_flight.due_again = False, True, True
         in_flight.after_submit()
         self._waits_for = self._room_changes(in_flight)
+        self.waits.raise_refusal()
         self._wait_for_others(in_flight, now)
 
     def _wait_for_others(self, in_flight: BatchesInFlight, now: datetime) -> None:
@@ -133,7 +154,7 @@ class DueRequests:
             return
         if self._full:
             self._full = {}
-            self._wake_after(PAUSE_POLLS * self.context.settings.poll_interval)
+            self._wake_at = self.context.clock() + timedelta(seconds=PAUSE_POLLS * self.context.settings.poll_interval)
         self._queue.wait(sum(stop - start for start, stop in self._pending), now, in_flight.unaskable)
 
     def _take_late_refusals(self, in_flight: BatchesInFlight, now: datetime) -> None:
@@ -150,7 +171,7 @@ class DueRequests:
             return
         self._refused_late_since = self._refused_late_since or now
         self._smaller = None
-        self.wake_at = until if self.wake_at is None else max(self.wake_at, until)
+        self._wake_at = until if self._wake_at is None else max(self._wake_at, until)
         if now - self._refused_late_since >= LONGEST_REFUSAL:
             raise refused_for_long(self._refused_late_since, str(refused[-1][1]))
 
@@ -165,9 +186,9 @@ class DueRequests:
         return self._asking
 
     def _pending_in(self, mode: Mode) -> list[tuple[int, int]]:
-        """Return what is left to send of the rungs in this mode, as ranges of numbers."""
+        """Return what may be sent now of the rungs in this mode, as ranges of numbers."""
         rungs = self.planner.resolved.rungs
-        own = [numbers for rung, numbers in self._rungs.items() if rungs[rung - 1].mode == mode]
+        own = [self.waits.rungs[each] for each in self.waits.free() if rungs[each - 1].mode == mode]
         return intersect_ranges(self._pending, own)
 
     def _send_next(self, mode: Mode) -> bool:
@@ -207,7 +228,7 @@ class DueRequests:
                     self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks, rungs
                 )
                 self._after(sent)
-                go_on = bool(sent) and self.wake_at is None
+                go_on = bool(sent)
         except PlanOvertakenError as error:
             self.overtaken, self.planner.linked, self.planner.leaves_out = True, error.linked, True
             self.tell(Event(kind="overtaken"))
@@ -239,10 +260,8 @@ class DueRequests:
             self._plan = replace(plan, chunks=(*sent, *self.planner.chunks_from(first)))
 
     def _goes_on_after(self, asked: AskedChunk) -> bool:
-        """Update the state after a chunk that was asked in realtime; return whether the next one may follow at once.
-
-        Raises ProviderError where no further call can succeed, or where the provider could not be reached for a minute.
-        """
+        """Update the state after a chunk that was asked in realtime; return whether the next one may follow at once."""
+        rung = self.waits.rung_of(asked.start)
         if asked.whole_until > asked.start:
             self._pending = list(subtract_ranges(self._pending, [(asked.start, asked.whole_until)]))
         self._scattered = self._scattered or asked.is_scattered
@@ -253,18 +272,20 @@ class DueRequests:
         if asked.lost:
             self.tell(Event(kind="calls_lost", level="warning", requests=asked.lost, detail=asked.message))
         if asked.stop is not None:
-            raise asked.stop
+            self.waits.refuse(rung, asked.stop)
         if asked.not_sent is None:
-            self._not_sent_since = None
+            self.waits.reached(rung)
         else:
-            self._not_sent_since = self._not_sent_since or self.context.clock()
-            self._wake_after(min(self.context.settings.poll_interval, 5.0))
-            self.tell(Event(kind="unreachable", level="warning", detail=asked.not_sent))
-            self._stop_if_unreachable(asked.not_sent)
+            self._not_reached(rung, asked.not_sent)
         if asked.wait_seconds:
-            until = self._wake_after(asked.wait_seconds)
+            until = self.waits.pause(rung, asked.wait_seconds, model_only=True)
             self.tell(Event(kind="asked_to_wait", detail=f"{asked.message}; asking again at {until:%H:%M:%S} UTC"))
-        return self.wake_at is None
+        return True
+
+    def _not_reached(self, rung: int, message: str) -> None:
+        """Let the provider of `rung` wait, since no connection to it was made, and tell it."""
+        self.waits.not_reached(rung, message, min(self.context.settings.poll_interval, 5.0))
+        self.tell(Event(kind="unreachable", level="warning", detail=message))
 
     def _chooser(self, plan: Plan, pending: Sequence[tuple[int, int]], mode: Mode, *, cautious: bool) -> ChunkChooser:
         """Return what chooses the next chunks. With `cautious` it allows one small chunk at a time."""
@@ -276,7 +297,7 @@ class DueRequests:
             plan=plan,
             cache_marks=self.planner.cache_marks,
             pending=tuple(pending),
-            rungs=self._rungs,
+            rungs=self.waits.rungs,
             most=most,
             smaller=self._smaller or SmallerChunks(),
             full=self._full,
@@ -306,9 +327,8 @@ class DueRequests:
     def _after(self, sent: Sequence[SentChunk]) -> None:
         """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.
 
-        Raises ProviderError for a refusal that no other chunk can escape, after all outcomes are accounted for; also
-        where the provider could not be reached for a minute, and where submits fail again and again. Raises GateError
-        where the provider's storage is full, and nothing of ours can be deleted there.
+        Raises ProviderError where submits fail again and again, after all outcomes are accounted for; GateError where
+        the provider's storage is full, and nothing of ours can be deleted there.
         """
         done = [each for each in sent if self._is_done(each)]
         self._pending = list(subtract_ranges(self._pending, [(each.start, each.start + each.count) for each in done]))
@@ -316,25 +336,14 @@ class DueRequests:
             self.planner.number_sends()
         for each in sent:
             if each.stop is not None:
-                raise each.stop
+                self.waits.refuse(self.waits.rung_of(each.start), each.stop)
         self._stop_if_without_end(sent)
         if self._too_late_in_a_row >= TOO_LATE_IN_A_ROW:
-            what = "it takes more than a minute from the record of a batch to its sending, again and again"
-            hint = "Make `[chunking] max_bytes` smaller, or the disk of the working folder faster: nothing was sent."
-            raise DatabaseError(what, where=str(self.context.database.folder), hint=hint)
+            raise too_late_again(self.context.database.folder)
         full = next((each for each in sent if each.outcome == "storage_full"), None)
         if full is not None:
             freed = make_room(self.submitter.parts, full.chunk_id, full.message)
             self.tell(Event(kind="storage_freed", level="warning", detail=freed))
-        lost = next((each for each in sent if each.outcome == "not_sent"), None)
-        if lost is not None:
-            self._stop_if_unreachable(lost.message)
-
-    def _stop_if_unreachable(self, message: str) -> None:
-        """Raise ProviderError where no connection was made for a minute."""
-        since = self._not_sent_since
-        if since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
-            raise unreachable(message)
 
     def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
         """Raise ProviderError if submit after submit is lost, or has been put off for a day.
@@ -354,7 +363,8 @@ class DueRequests:
         if sent.outcome in ("sent", "unknown"):
             self.submitted += sent.count
             self.batches += 1
-            self._not_sent_since = self._refused_since = None
+            self.waits.reached(self.waits.rung_of(sent.start))
+            self._refused_since = None
             self._too_late_in_a_row = 0
             kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
             self.tell(Event(kind=kind, requests=sent.count, detail=sent.message))
@@ -366,21 +376,12 @@ class DueRequests:
             self.tell(Event(kind="too_late", level="warning", requests=sent.count, detail=sent.message))
         elif sent.outcome == "wait":
             self._refused_since, self._smaller = self._refused_since or self.context.clock(), None
-            until = self._wake_after(sent.retry_after_seconds or self.context.settings.poll_interval)
+            seconds = sent.retry_after_seconds or self.context.settings.poll_interval
+            until = self.waits.pause(self.waits.rung_of(sent.start), seconds)
             self.tell(Event(kind="asked_to_wait", detail=f"{sent.message}; sending again at {until:%H:%M:%S} UTC"))
         elif sent.outcome == "not_sent":
-            self._not_sent_since = self._not_sent_since or self.context.clock()
-            self._wake_after(min(self.context.settings.poll_interval, 5.0))
-            self.tell(Event(kind="unreachable", level="warning", detail=sent.message))
+            self._not_reached(self.waits.rung_of(sent.start), sent.message)
         return False
-
-    def _wake_after(self, seconds: float) -> datetime:
-        """Wait for so many seconds, and return until when. Of several chunks that went up together the longest pause
-        counts.
-        """
-        moment = self.context.clock() + timedelta(seconds=seconds)
-        self.wake_at = moment if self.wake_at is None else max(self.wake_at, moment)
-        return self.wake_at
 
     def _is_refused_alone(self, sent: SentChunk) -> bool:
         """Halve a chunk that was refused whole, until the request at fault is found; return whether the chunk is done.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from batchpipe.common.errors import ProviderError
+from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.decide.waits import LOST_IN_A_ROW
 from batchpipe.providers import BatchState, RefusedError
 from batchpipe.sql.quoting import quote_list
@@ -86,10 +87,13 @@ def refused_for_long(since: datetime, message: str) -> ProviderError:
     )
 
 
-def unreachable(message: str) -> ProviderError:
-    """Return the error that ends a run to whose provider no connection was made."""
-    hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
-    return ProviderError(f"the provider cannot be reached: {message}", where="provider", hint=hint)
+def too_late_again(folder: Path) -> DatabaseError:
+    """Return the error that ends a run whose intents, in the database in `folder`, are too old when they are sent."""
+    return DatabaseError(
+        "it takes more than a minute from the record of a batch to its sending, again and again",
+        where=str(folder),
+        hint="Make `[chunking] max_bytes` smaller, or the disk of the working folder faster: nothing was sent.",
+    )
 
 
 def stop_after_losses(session: Session, names: Sequence[str], message: str) -> None:

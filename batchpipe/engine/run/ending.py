@@ -6,10 +6,12 @@ A budget is passed where batches cost more than the bound that was reserved for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchpipe.common.logs import Event
+from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.cost.budget import Limit, has_limit, limits, project_limits
 from batchpipe.engine.ledger.events import add_event, open_load, spent
@@ -80,3 +82,21 @@ def sum_up(run: PipelineRun, first: Plan | None, due_requests: Sequence[DueReque
     left = end_of(run.resolved, result.status, result.rows, end.options.limited_by)
     close_run(database, run.work, run.name, run.run_id, status, run.error, result.submitted, result.gate, left)
     return result
+
+
+def end_where_unreachable(
+    in_flight: BatchesInFlight, due_requests: Sequence[DueRequests], pauses_until: datetime | None, *, no_wait: bool
+) -> None:
+    """Raise ProviderError where a provider was not reached for a minute, and nothing that is for others moves any more.
+
+    With `no_wait` batches that are in flight elsewhere are not waited for.
+    """
+    error = next(
+        filter(None, (in_flight.unreachable.error, *(each.waits.unreachable.error for each in due_requests))), None
+    )
+    if error is None or (in_flight.is_waited_for and not no_wait) or any(each.goes_on for each in due_requests):
+        return
+    pauses = pauses_until is not None and pauses_until > in_flight.context.clock()
+    plans = in_flight.due_again or in_flight.compare_anew
+    if not pauses and not (plans and all(each.is_through for each in due_requests)):
+        raise error

@@ -34,7 +34,7 @@ from batchpipe.engine.realtime.modes import RungModes, asks_soon, cancel_late, h
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
-from batchpipe.engine.run.ending import sum_up
+from batchpipe.engine.run.ending import end_where_unreachable, sum_up
 from batchpipe.engine.run.first_look import FirstLook, save_while_waiting
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
@@ -247,12 +247,13 @@ class PipelineRun:
 
         Retries and escalations of a pilot's rows wait for its approval.
         """
-        overtaken = self._due_requests.overtaken
-        if self.plan is None or overtaken or (self._in_flight.compare_anew and self._due_requests.all_sent):
+        overtaken, through = self._due_requests.overtaken, self._due_requests.is_through
+        stuck = through and self._in_flight.due_again and not (self._due_requests.all_sent or self._pilot_holds)
+        if self.plan is None or overtaken or (self._in_flight.compare_anew and through) or stuck:
             self._in_flight.compare_anew = self._in_flight.due_again = False
             left = left_of(self.options.limit, self._due_requests.submitted - self._in_flight.late.sent, self.planner)
             self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
-        elif self._in_flight.due_again and (self._due_requests.all_sent or self._later_plan_waits):
+        elif self._in_flight.due_again and (through or self._later_plan_waits):
             self._in_flight.due_again = False
             if self._pilot_holds:  # retries and escalations of a pilot wait for its approval
                 if self._previous_run is not None:
@@ -310,11 +311,12 @@ class PipelineRun:
         due_requests = [self._due_requests, *([previous.due_requests] if previous is not None else [])]
         gates = [each.gate for each in due_requests if not each.all_sent and each.gate is not None]
         pauses_until = self._pauses_until()
+        end_where_unreachable(self._in_flight, due_requests, pauses_until, no_wait=self.options.no_wait)
         wakes = [pauses_until, *(each.wake_at for each in due_requests if not each.all_sent)]
         state = RunState(
             pilot_holds=self._pilot_holds,
             all_sent=self._due_requests.all_sent,
-            in_flight=not self._nothing_in_flight(),
+            in_flight=self._in_flight.is_waited_for,
             previous_sends=previous is not None and not previous.done,
             gated=bool(gates),
             pausing=pauses_until is not None,
@@ -352,18 +354,13 @@ class PipelineRun:
         self.gate, self.finished = self.summary.gate_reason, True
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
 
-    def _nothing_in_flight(self) -> bool:
-        """Return whether no open chunk can be waited for: what is left needs a person."""
-        undecided = {*self._in_flight.questions, *self._in_flight.unaskable}
-        return all(each.chunk_id in undecided for each in self.open)
-
     def _pauses_until(self) -> datetime | None:
         """Return when the next row that pauses after a transient error is due; None where no row pauses.
 
         Where that moment has come and all else was sent, rows are due again.
         """
         moment = self.plan.deferred_until if self.plan is not None else None
-        if moment is not None and moment <= self.context.clock() and self._due_requests.all_sent:
+        if moment is not None and moment <= self.context.clock() and self._due_requests.is_through:
             self._in_flight.due_again = True
         return moment
 
