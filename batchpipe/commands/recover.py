@@ -108,6 +108,7 @@ def _chunk_json(chunk: OpenBatch, wait: float) -> dict[str, Any]:
         "state": chunk.state,
         "batch_id": chunk.batch_id,
         "requests": chunk.requests,
+        "provider": chunk.provider,
         "model": chunk.model,
         "rung": chunk.rung,
         "max_usd": chunk.max_usd,

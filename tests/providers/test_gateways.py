@@ -75,6 +75,7 @@ def test_a_ladder_climbs_from_a_gateway_to_the_built_in_provider(gated: Gated) -
     gated.gateway.answers_as = "anthropic/claude-haiku-4.5"
     gated.project.pipeline(LADDER)
     assert "to aiprime:claude-haiku-4-5 for" in gated.call("plan", "demo").out
+    assert "it would be sent to rung 1, aiprime:claude-haiku-4-5," in gated.call("show", "demo", "1").out
     done = gated.call("run", "demo", "--json")
     assert done.code == 0, done.talk
     assert "1 aiprime:claude-haiku-4-5" in gated.call("report", "demo").out
@@ -179,7 +180,8 @@ def test_a_renamed_provider_keeps_results_as_long_as_its_table_says(gated: Gated
     url = gated.project.emulator.base_url
     gated.call.monkeypatch.setenv("BATCHPIPE_TRUST", f"GATE_KEY@{url}")
     gated.call.monkeypatch.setenv("GATE_KEY", "test-key")
-    table = f'[providers.{{}}]\nprotocol = "openai"\nbase_url = "{url}/v1"\nkey = "${{{{GATE_KEY}}}}"\nkeep_results_days = 2\n'
+    table = f'[providers.{{}}]\nprotocol = "openai"\nbase_url = "{url}/v1"\nkey = "${{{{GATE_KEY}}}}"\n'
+    table += "keep_results_days = 2\n"
     settings = gated.project.root / "batchpipe.toml"
     settings.write_text(table.format("other"), encoding="utf-8")
     gated.project.faults({"delay_seconds": 600})

@@ -22,6 +22,7 @@ from batchpipe.engine.ledger.events import OpenBatch, open_load, spent
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.providers.known import with_provider
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
 
@@ -219,7 +220,7 @@ def _batch_view(batch: OpenBatch, counts: Mapping[str, Mapping[str, int]]) -> Ba
     return BatchView(
         name=batch.batch_id or batch.chunk_id,
         state=batch.state,
-        model=batch.model,
+        model=with_provider(batch.provider, batch.model),
         requests=batch.requests,
         since=batch.created_at or batch.submitted_at or batch.prepared_at,
         expires_at=batch.expires_at,

@@ -19,6 +19,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers.known import with_provider
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -179,8 +180,13 @@ def _due(work: Work, resolved: Resolved) -> tuple[Due | None, int, int | None]:
     rows = work.connection.execute(statement).fetchall()
     if not rows:
         return None, 1, None
-    rung, seat, place, model, attempt, max_tokens, shares, _ = rows[0]
-    members = [DueMember(model=each[3], part=each[7], attempt=each[4], max_tokens=each[5]) for each in rows if each[2]]
+    rung, seat, place, model, attempt, max_tokens, shares, _, provider = rows[0]
+    members = [
+        DueMember(model=with_provider(each[8], each[3]), part=each[7], attempt=each[4], max_tokens=each[5])
+        for each in rows
+        if each[2]
+    ]
+    model = with_provider(provider, model)
     due = Due(rung=rung, model=model, attempt=attempt, max_tokens=max_tokens, shares=shares, members=members)
     return due, seat, place
 

@@ -5,7 +5,7 @@ Every function takes the names of the pipelines; None stands for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -111,8 +111,7 @@ def spend_by_day(session: Session, names: Sequence[str] | None, since: datetime)
     Reads `ledger.results`, `ledger.batches`.
     """
     statement = query("spend_by_day", chosen=_chosen(names, Sql("r.pipeline")))
-    found = map(dict, session.dictionaries(statement, {"since": since}))
-    return [DaySpend(model=with_provider(each.pop("provider"), each.pop("model")), **each) for each in found]
+    return [DaySpend(**each) for each in _named(session.dictionaries(statement, {"since": since}))]
 
 
 def read_failures(
@@ -130,7 +129,7 @@ def read_failures(
     matching = session.one(Sql("SELECT count(*) FROM work.failures"))[0]
     session.execute(query("failed_page", pipelines=pipelines), {"count": limit, "offset": offset})
     rows = session.dictionaries(query("failed_rows", pipelines=pipelines))
-    return Failures(by_error=by_error, matching=matching, rows=[FailedRow(**each) for each in rows])
+    return Failures(by_error=by_error, matching=matching, rows=[FailedRow(**each) for each in _named(rows)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +159,7 @@ def newest_batches(session: Session, names: Sequence[str] | None, number: int) -
     Reads `ledger.batches`.
     """
     statement = query("newest_batches", chosen=_chosen(names, Sql("pipeline")))
-    return [Batch(**each) for each in session.dictionaries(statement, {"count": number})]
+    return [Batch(**each) for each in _named(session.dictionaries(statement, {"count": number}))]
 
 
 def newest_runs(session: Session, names: Sequence[str] | None, number: int) -> list[dict[str, Any]]:
@@ -182,7 +181,7 @@ def one_run(session: Session, names: Sequence[str], run_id: str) -> OneRun | Non
         return None
     return OneRun(
         **found[0],
-        by_model=session.dictionaries(query("run_by_model", **parts), values),
+        by_model=_named(session.dictionaries(query("run_by_model", **parts), values)),
         events=session.dictionaries(query("run_events", **parts), values),
     )
 
@@ -194,6 +193,15 @@ def rung_answers(session: Session, names: Sequence[str], keys: Sequence[str]) ->
     """
     rows = session.dictionaries(query("rung_answers", pipelines=quote_list(names)), {"keys": list(keys)})
     return [RungAnswer(**each) for each in rows]
+
+
+def _named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with their model as it is shown, with its provider before it, in the place of both."""
+    return [
+        {name: value for name, value in each.items() if name != "provider"}
+        | {"model": None if each["model"] is None else with_provider(each["provider"], each["model"])}
+        for each in rows
+    ]
 
 
 def _chosen(names: Sequence[str] | None, column: Sql) -> Sql:

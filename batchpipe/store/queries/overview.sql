@@ -93,12 +93,12 @@ ORDER BY r.key
 LIMIT $count OFFSET $offset
 
 -- name: failed_rows
-SELECT p.key, d.error, m.model, d.rung, d.attempts, d.recorded_at AS decided_at
+SELECT p.key, d.error, m.provider, m.model, d.rung, d.attempts, d.recorded_at AS decided_at
 FROM work.failed_page p
 JOIN work.failures f USING (key_id)
 JOIN ledger.decisions d ON d.key_id = f.key_id AND d.seq = f.seq
 LEFT JOIN (
-    SELECT key_id, arg_max(model, seq) AS model
+    SELECT key_id, arg_max(provider, seq) AS provider, arg_max(model, seq) AS model
     FROM ledger.requests
     WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.failed_page) AND reason <> 'try'
     GROUP BY key_id
@@ -108,7 +108,7 @@ ORDER BY p.key
 
 -- name: newest_batches
 SELECT
-    pipeline, chunk_id::VARCHAR AS chunk_id, batch_id, state, is_open, rung, model, requests, expected_usd, max_usd,
+    pipeline, chunk_id::VARCHAR AS chunk_id, batch_id, state, is_open, rung, provider, model, requests, expected_usd, max_usd,
     prepared_at, submitted_at, created_at, expires_at, ended_at, collected_at
 FROM ledger.batches
 WHERE {chosen}
@@ -131,10 +131,10 @@ LEFT JOIN (
 WHERE r.pipeline IN ({pipelines}) AND r.run_id = TRY_CAST($run_id AS UUID)
 
 -- name: run_by_model
-SELECT model, requests, unpriced, input_tokens, output_tokens, cost_usd, realtime_usd
+SELECT provider, model, requests, unpriced, input_tokens, output_tokens, cost_usd, realtime_usd
 FROM ledger.spend
 WHERE pipeline IN ({pipelines}) AND run_id = TRY_CAST($run_id AS UUID)
-ORDER BY model
+ORDER BY model, provider
 
 -- name: run_events
 SELECT kind, count(*) AS number, min(recorded_at) AS first_at, max(recorded_at) AS last_at

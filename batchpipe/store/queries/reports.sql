@@ -447,12 +447,12 @@ WHERE (SELECT state FROM decided) = 'retry'
 ORDER BY n.model, n.part
 
 -- name: due_of_row
-SELECT d.rung, d.rung, NULL::SMALLINT, l.model, d.attempt, d.max_tokens, d.in_flight_custom_id, ''
+SELECT d.rung, d.rung, NULL::SMALLINT, l.model, d.attempt, d.max_tokens, d.in_flight_custom_id, '', l.provider
 FROM work.leading d
 JOIN work.ladder l USING (rung)
 
 -- name: due_of_members
-SELECT d.of_rung, d.rung, nullif(d.place, 0), l.model, d.attempt, d.max_tokens, d.in_flight_custom_id, d.part
+SELECT d.of_rung, d.rung, nullif(d.place, 0), l.model, d.attempt, d.max_tokens, d.in_flight_custom_id, d.part, l.provider
 FROM work.leading d
 JOIN work.ladder l USING (rung)
 ORDER BY d.place
