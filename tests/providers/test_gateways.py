@@ -328,6 +328,10 @@ def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: G
         ("anthropic", "claude-haiku-4-5", "/v1", "take /v1 off its base_url"),
         ("gemini", "gemini-3.8-flash", "/v1beta", "take /v1beta off its base_url"),
         ("openai", "gpt-6-luna", "/api", "end its base_url in /v1"),
+        ("anthropic", "claude-haiku-4-5", "/v1/messages", "take /v1/messages off its base_url"),
+        ("openai", "gpt-6-luna", "/v1/chat/completions", "take /chat/completions off its base_url"),
+        ("openai", "gpt-6-luna", "/v1/v1", "take /v1 off its base_url"),
+        ("openai", "gpt-6-luna", "/v1beta", "end its base_url in /v1"),
     ],
 )
 def test_an_address_with_the_version_twice_or_not_at_all_is_named(
@@ -342,6 +346,13 @@ def test_an_address_with_the_version_twice_or_not_at_all_is_named(
     gate = gated.call("run", "demo")
     assert gate.code == 6, gate.talk
     assert hint in gate.out
+    asked = gated.call("run", "demo", "--realtime")
+    assert asked.code == 3, asked.talk
+    assert f"the provider does not know {model}" in asked.talk
+    assert hint in asked.talk
+    tried = gated.call("try", "demo", "1")
+    assert tried.code == 3, tried.talk
+    assert hint in tried.talk
 
 
 @pytest.mark.parametrize("protocol", ["anthropic", "openai", "gemini"])

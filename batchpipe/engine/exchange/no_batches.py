@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from urllib.parse import urlsplit
 
 from batchpipe.common.errors import GateError
 from batchpipe.common.money import money
 from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.exchange.addresses import address_hint
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers.known import KnownProvider
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
-
-# The version of an API as the last part of an address.
-_VERSION = re.compile(r"v[0-9]+(alpha|beta)?")
 
 
 def no_batches_gate(
@@ -37,19 +33,8 @@ def no_batches_gate(
         f"In realtime it costs {cost}",
         where=resolved.name,
         hint=f'Write mode = "realtime" under [tool.batchpipe.providers.{provider.name}], or for this run: '
-        f"batchpipe run {resolved.name} --realtime{_address_hint(provider, url)}",
+        f"batchpipe run {resolved.name} --realtime{address_hint(provider, url)}",
     )
-
-
-def _address_hint(provider: KnownProvider, url: str) -> str:
-    """Return what may be wrong with an address: the version of the API stands in it twice, or not at all."""
-    last = url.rstrip("/").rpartition("/")[2]
-    version = urlsplit(provider.module.DEFAULT_BASE_URL).path.strip("/")
-    if not version and _VERSION.fullmatch(last):
-        return f"\nOr take /{last} off its base_url: calls of the protocol {provider.protocol} have it in their paths"
-    if version and last != version:
-        return f"\nOr end its base_url in /{version}, where its API stands there"
-    return ""
 
 
 def _is_asked(resolved: Resolved, rung: int, provider: KnownProvider) -> bool:

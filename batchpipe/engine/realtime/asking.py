@@ -13,7 +13,6 @@ from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import BatchpipeError, ProviderError
 from batchpipe.decide.concurrency import LONGEST_REFUSAL_SECONDS, LOST_IN_A_ROW, Concurrency
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge
-from batchpipe.engine.exchange.records import refusal
 from batchpipe.engine.realtime.journal import CallJournal
 from batchpipe.engine.realtime.limiter import CallLimiter, room_of
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
@@ -59,7 +58,9 @@ class Asked:
 
 @dataclass(slots=True, kw_only=True)
 class ChunkAsking:
-    """Asks the calls of one chunk. `progress` is told after each answer how many there are."""
+    """Asks the calls of one chunk. `progress` is told after each answer how many there are. `refusal` makes the error
+    of a refusal that every further call would get too.
+    """
 
     provider: Provider
     headers: dict[str, str]
@@ -68,6 +69,7 @@ class ChunkAsking:
     age: IntentAge
     clock: Callable[[], datetime]
     progress: Callable[[int], None]
+    refusal: Callable[[RefusedError], BatchpipeError]
     _waiting: deque[RealtimeCall] = field(default_factory=deque, init=False)
     _found: Asked = field(default_factory=Asked, init=False)
     _changing: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -174,7 +176,7 @@ class ChunkAsking:
             return _unchanged
         self.journal.end(call.custom_id, "refused")
         self._leave(call)
-        self._stop(refusal(error, self.provider.key_hash))
+        self._stop(self.refusal(error))
         return _unchanged
 
     def _turned_away(

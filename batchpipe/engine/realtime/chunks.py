@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from batchpipe.common import telemetry
+from batchpipe.common.errors import BatchpipeError
 from batchpipe.common.progress import Phase
 from batchpipe.engine.batches.asked import AskedChunk
 from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.next_chunks import NextChunk
 from batchpipe.engine.batches.submit import AskingChunk, ChooseChunks, IntentAge, Submitter
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.addresses import unknown_model
+from batchpipe.engine.exchange.records import refusal
 from batchpipe.engine.ledger.events import open_batches
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks
@@ -25,7 +28,7 @@ from batchpipe.engine.realtime.limiter import limiter_of
 from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.votes.slots import slots
 from batchpipe.media.places import filled
-from batchpipe.providers import Provider
+from batchpipe.providers import Provider, RefusedError
 from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.database import streamed_rows
 from batchpipe.store.queries import query
@@ -140,6 +143,12 @@ class RealtimeChunks:
             phase = Phase(name="asking", done=answered, total=len(calls))
             self.context.watch(parts.resolved.name, phase)
 
+        def refused(error: RefusedError) -> BatchpipeError:
+            """Return the error of a refusal; a model or a path that is not found may mean that the address is wrong."""
+            if error.kind == "not_found":
+                return unknown_model(error, known, committed.sent_to.url, rung.model, where="provider")
+            return refusal(error, provider.key_hash)
+
         limiter = limiter_of(self.context, provider, rung.model, known.concurrency)
         asking = ChunkAsking(
             provider=provider,
@@ -149,6 +158,7 @@ class RealtimeChunks:
             age=age,
             clock=parts.database.clock,
             progress=progress,
+            refusal=refused,
         )
         with (
             journal.with_room(min(len(calls), int(limiter.state.most))),

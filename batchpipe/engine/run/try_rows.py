@@ -24,6 +24,7 @@ from batchpipe.engine.calls.tried import TriedRow, member_of, sum_known
 from batchpipe.engine.calls.try_request import TriedRequest, refuse_over_budget, sent_once
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
+from batchpipe.engine.exchange.addresses import unknown_model
 from batchpipe.engine.exchange.records import refusal
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.raw_folder import RawFolder
@@ -341,8 +342,8 @@ class RowTry:
         except RefusedError as error:
             self._intents.end(str(request.chunk_id), "refused", error.message)
             if error.kind == "not_found":
-                what = f"the provider does not know {request.settings.model}: {error.message}"
-                raise ProviderError(what, where="--model", hint="Check the model's name, or `base_url`.") from error
+                model, url = request.settings.model, context.account_url(provider)
+                raise unknown_model(error, known, url, model, where="--model") from error
             raise refusal(error, provider.key_hash) from error
         except (UnavailableError, NotSentError) as error:
             refused = isinstance(error, UnavailableError) and error.turned_away
