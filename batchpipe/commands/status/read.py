@@ -22,7 +22,9 @@ from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, open_results
+from batchpipe.engine.ledger.unknown_chunks import RawLog
 from batchpipe.engine.replay.take_in import raw_log
+from batchpipe.engine.upstream.completeness import Completenesses
 from batchpipe.pipeline.files import FOLDER, pipeline_files
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
@@ -156,7 +158,9 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
         with database.reading(work) as session:
             chosen_ones = with_ledger(session, named) if everything else named
             raw = RawFolder(path=database.folder / "raw").sizes()
-            return [_read(session, each, context, raw) for each in chosen_ones]
+            others = Completenesses(session=session, chain=context.chain)
+            log = raw_log(context).listed(session)
+            return [_read(session, each, context, raw, others, log) for each in chosen_ones]
     finally:
         work.close()
 
@@ -170,15 +174,22 @@ def last_runs(session: Session, named: Named, number: int) -> list[Run]:
     return [Run(**each) for each in session.dictionaries(statement, {"count": number})]
 
 
-def _read(session: Session, named: Named, context: Context, raw: Mapping[str, RawSize]) -> Status:
+def _read(
+    session: Session,
+    named: Named,
+    context: Context,
+    raw: Mapping[str, RawSize],
+    others: Completenesses,
+    log: RawLog,
+) -> Status:
     pipelines = quote_list(named.names)
-    unknown = raw_log(context).unknown(session, named.names)
+    unknown = log.unknown(session, named.names)
     kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
     cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
     of_family = batches_of_families(session, named.names)
     open_now = [each for each in of_family if each.pipeline in named.names]
     evaluating = [each for each in of_family if each.pipeline not in named.names]
-    awaited = read_awaited(session, context, named.file)
+    awaited = read_awaited(others, named.file)
     asked = context.providers_without_file()
     waiting = sorted({*named.names, *(each.pipeline for each in evaluating)})
     return Status(

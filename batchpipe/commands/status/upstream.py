@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from batchpipe.commands.printing.text import safe
 from batchpipe.common.errors import PipelineError
-from batchpipe.engine.context import Context
-from batchpipe.engine.upstream.completeness import completeness
+from batchpipe.engine.upstream.completeness import Completenesses
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.store.database import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +25,17 @@ class Awaited:
     hint: str
 
 
-def read_awaited(session: Session, context: Context, file: PipelineFile | None) -> list[Awaited]:
+def read_awaited(others: Completenesses, file: PipelineFile | None) -> list[Awaited]:
     """Return the pipelines that `file` reads and that are not complete. Reads the ledger, and no source."""
     if file is None or file.pipeline.input.upstream == "any":
         return []
     reviewed = file.pipeline.input.upstream == "reviewed"
     try:
-        upstream = context.chain.reads(file).upstream
-        context.chain.ordered([file])
+        upstream = others.chain.reads(file).upstream
+        others.chain.ordered([file])
     except PipelineError as error:
         return [Awaited(pipeline=file.pipeline.name, wait="circle", why=error.what, hint=error.hint or "")]
-    found = [completeness(session, each, context.chain, reviewed=reviewed) for each in upstream]
+    found = [others.of(each, reviewed=reviewed) for each in upstream]
     return [
         Awaited(pipeline=each.pipeline, wait=each.wait, why=each.why, hint=each.hint)
         for each in found

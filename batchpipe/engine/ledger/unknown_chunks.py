@@ -76,15 +76,36 @@ NOTHING_UNKNOWN = UnknownChunks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The chunks in the raw folders that the ledger does not know, of all pipelines. `empty`: there are no chunks."""
+
+    unknown: Sequence[tuple[RawFolder, str]] = ()
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawLog:
     """The raw folders of a project as one database reads them: its own first, then those of other folders.
 
     `path` is the database file. `emulated`: it is the emulator's, whose chunks never mix with those of a provider.
+    `listing`: the folders were listed already.
     """
 
     path: Path
     folders: Sequence[RawFolder]
     emulated: bool
+    listing: Listing | None = None
+
+    def listed(self, session: Session) -> RawLog:
+        """Return this log with its folders listed, for a look at several pipelines in one session."""
+        return replace(self, listing=self._list(session))
+
+    def _list(self, session: Session) -> Listing:
+        folder_of = {chunk_id: each for each in reversed(self.folders) for chunk_id in each.chunk_ids()}
+        if not folder_of:
+            return Listing(empty=True)
+        unknown = session.rows(query("unknown_chunk_ids"), {"chunk_ids": list(folder_of)})
+        return Listing(unknown=[(folder_of[chunk_id], chunk_id) for (chunk_id,) in unknown])
 
     def unknown(self, session: Session, names: Sequence[str]) -> UnknownChunks:
         """Return the chunks of the pipelines called `names` and of their evaluations that the ledger does not know, and
@@ -94,11 +115,10 @@ class RawLog:
         Reads `ledger.events`; where a chunk is open, `ledger.batches`; where one is unknown, `ledger.requests` and
         `ledger.meta` too.
         """
-        folder_of = {chunk_id: each for each in reversed(self.folders) for chunk_id in each.chunk_ids()}
-        if not folder_of:
+        listing = self.listing or self._list(session)
+        if listing.empty:
             return NOTHING_UNKNOWN
-        unknown = session.rows(query("unknown_chunk_ids"), {"chunk_ids": list(folder_of)})
-        found = [(folder_of[chunk_id], chunk_id) for (chunk_id,) in unknown]
+        found = listing.unknown
         lost_open = self._lost_open(session, names)
         if not found and not lost_open:
             return NOTHING_UNKNOWN

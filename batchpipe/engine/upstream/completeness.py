@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
 from typing import Any, Literal
@@ -67,13 +67,31 @@ def end_of(resolved: Resolved, status: str, rows: Mapping[str, int], limited_by:
     }
 
 
-def completeness(session: Session, upstream: Upstream, chain: Chain, *, reviewed: bool) -> Completeness:
-    """Return what is left to be waited for of `upstream`; with `reviewed` also rows that wait for a person.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completenesses:
+    """What the pipelines of one project wait for, as one session reads it. Each is looked at once, whoever reads it.
 
-    A pipeline is complete only where those that it reads are, and where they have decided nothing since it was run.
-    Reads `ledger.events`, `ledger.batches`, `ledger.row_state`, the valid reviews.
+    `chain` knows who reads whom, `known` has what was looked at.
     """
-    name = upstream.name
+
+    session: Session
+    chain: Chain
+    known: dict[tuple[str, bool], Completeness] = field(default_factory=dict)
+
+    def of(self, upstream: Upstream, *, reviewed: bool) -> Completeness:
+        """Return what is left to be waited for of `upstream`; with `reviewed` also rows that wait for a person.
+
+        A pipeline is complete only where those that it reads are, and where they have decided nothing since it was run.
+        Reads `ledger.events`, `ledger.batches`, `ledger.row_state`, the valid reviews.
+        """
+        key = (upstream.name, reviewed)
+        if key not in self.known:
+            self.known[key] = _completeness(self, upstream, reviewed=reviewed)
+        return self.known[key]
+
+
+def _completeness(others: Completenesses, upstream: Upstream, *, reviewed: bool) -> Completeness:
+    session, name = others.session, upstream.name
     if upstream.file is None:
         return _waits(name, "due", "its file has mistakes", f"To see them: batchpipe check {name}")
     names = upstream.file.pipeline.names
@@ -87,7 +105,7 @@ def completeness(session: Session, upstream: Upstream, chain: Chain, *, reviewed
         if is_paused(session, name):  # nobody collects them until it goes on
             return _waits(name, "due", f"{what}, and {PAUSED}", f"To go on: batchpipe run {name} --resume")
         return _waits(name, "in_flight", what, f"To collect them: batchpipe run {name}")
-    above = _above(session, upstream.file, chain)
+    above = _above(others, upstream.file)
     if above is not None and above.wait == "in_flight":
         return above
     if is_paused(session, name):
@@ -112,18 +130,18 @@ def completeness(session: Session, upstream: Upstream, chain: Chain, *, reviewed
     return Completeness(pipeline=name, wait="none", failed=failed, failed_keys=[row[0] for row in shown])
 
 
-def _above(session: Session, file: PipelineFile, chain: Chain) -> Completeness | None:
+def _above(others: Completenesses, file: PipelineFile) -> Completeness | None:
     """Return why a pipeline that was run to its end is not complete: because of one that it reads; else None."""
     wanted, name = file.pipeline.input.upstream, file.pipeline.name
-    for each in chain.reads(file).upstream if wanted != "any" else ():
-        found = completeness(session, each, chain, reviewed=wanted == "reviewed")
+    for each in others.chain.reads(file).upstream if wanted != "any" else ():
+        found = others.of(each, reviewed=wanted == "reviewed")
         if found.wait != "none":
             return _waits(name, found.wait, found.text, found.hint)
         names = {
             "own": quote_list(file.pipeline.names),
             "read": quote_list(each.file.pipeline.names if each.file else []),
         }
-        if session.one(query("decided_since_run", **names))[0]:
+        if others.session.one(query("decided_since_run", **names))[0]:
             why = f"it was not run since {each.name} has new answers"
             return _waits(name, "due", why, f"To run it first: batchpipe run {name}")
     return None

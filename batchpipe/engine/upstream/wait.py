@@ -11,7 +11,7 @@ from batchpipe.chain.chain import Upstream
 from batchpipe.common.errors import GateError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
-from batchpipe.engine.upstream.completeness import SHOWN_KEYS, Completeness, completeness
+from batchpipe.engine.upstream.completeness import SHOWN_KEYS, Completeness, Completenesses
 from batchpipe.pipeline.model import PipelineFile
 
 
@@ -61,7 +61,8 @@ def unfinished(context: Context, file: PipelineFile, upstream: Sequence[Upstream
     if wanted == "any":
         return []
     with closing(context.work()) as work, context.database.reading(work) as session:
-        return [completeness(session, each, context.chain, reviewed=wanted == "reviewed") for each in upstream]
+        others = Completenesses(session=session, chain=context.chain)
+        return [others.of(each, reviewed=wanted == "reviewed") for each in upstream]
 
 
 def _failed(found: Completeness) -> str:
