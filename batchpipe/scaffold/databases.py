@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import duckdb
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest
 from batchpipe.sql.quoting import quote_identifier, quote_literal, shown_table
 
 ALIAS = "source"
@@ -63,8 +65,13 @@ def table_of(session: duckdb.DuckDBPyConnection, path: Path, wanted: str | None)
     if not tables:
         raise UsageError("the database has no table", where=str(path), hint="Name another file.")
     listed = ", ".join(shown_table(*each) for each in tables)
-    what = f"the database has several tables: {listed}" if wanted is None else f"there is no table {wanted}: {listed}"
-    raise UsageError(what, where=str(path), hint=f"Name one of them: --table {shown_table(*tables[0])}")
+    near = nearest(wanted, [shown_table(*each) for each in tables]) if wanted is not None and not named else None
+    what = f"the database has several tables: {listed}"
+    if wanted is not None:
+        what = f"several tables are called {wanted}: {listed}" if named else f"there is no table {wanted}, but {listed}"
+    first = shown_table(*(named or tables)[0])
+    hint = f"Did you mean --table {quote(near)}?" if near else f"Name one of them: --table {quote(first)}"
+    raise UsageError(what, where=str(path), hint=hint)
 
 
 def relation(parts: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.likeness import nearest
 from batchpipe.scaffold import csv_reading, databases
 from batchpipe.scaffold.file_columns import file_columns
 from batchpipe.scaffold.keys import KEY_NAME, find_key, nested_key, no_key
@@ -177,11 +178,12 @@ def _unreadable(error: duckdb.Error, path: Path, reader: str) -> UsageError:
 
 def _reader(path: Path, typed: str) -> str:
     if not path.is_file():
-        what = "this is a folder" if path.is_dir() else "there is no such file"
-        hint = "Give `--input` the path of a data file."
         if "://" in typed:
-            what = "this is an address and no file"
             hint = "Leave `--input` out, and name the address in the query of the new file."
+            raise UsageError("this is an address and no file", where=typed, hint=hint)
+        what = "this is a folder" if path.is_dir() else "there is no such file"
+        meant = nearest(path.name, _data_files(path.parent)) if not path.is_dir() else None
+        hint = f"Did you mean {meant}?" if meant else "Give `--input` the path of a data file."
         raise UsageError(what, where=str(path), hint=hint)
     kept = [each.lower() for each in path.suffixes if each.lower() not in COMPRESSED]
     if kept and kept[-1] in databases.SUFFIXES:
@@ -192,6 +194,15 @@ def _reader(path: Path, typed: str) -> str:
         hint = f"Known are {known}. For other sources leave `--input` out and edit the query in the new file."
         raise UsageError("this kind of file is not known", where=str(path), hint=hint)
     return reader
+
+
+def _data_files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that can be read, in order."""
+    known = (*READERS, *databases.SUFFIXES)
+    try:
+        return sorted(each.name for each in folder.iterdir() if any(end.lower() in known for end in each.suffixes))
+    except OSError:
+        return []
 
 
 def _call(reader: str, path: str, options: Mapping[str, str]) -> str:

@@ -110,6 +110,10 @@ def test_a_database_is_taken_and_its_table_named(tmp_path: Path, call: CommandLi
     assert ended.code == 2
     assert "several tables: tickets, mart.Old ones" in ended.talk
     assert "--table tickets" in ended.talk
+    ended = call("new", "tickets", "--input", "crm.duckdb", "--table", "tickest")
+    assert "there is no table tickest, but tickets, mart.Old ones" in ended.talk
+    assert "Did you mean --table tickets?" in ended.talk
+    assert "--table 'mart.Old ones'" in call("new", "x", "--input", "crm.duckdb", "--table", "mart.odl ones").talk
     # A pipeline is not called like the table that another one reads: that would be its output table.
     assert call("new", "of_crm", "--input", "crm.duckdb", "--table", "tickets").code == 0
     given = load(tmp_path / "pipelines" / "of_crm.toml", tmp_path).pipeline.input
@@ -236,3 +240,13 @@ def test_a_file_of_hundreds_of_columns_needs_no_more_memory_than_others(tmp_path
     command = [sys.executable, str(program)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1_500_000_000
+
+
+def test_a_file_that_is_not_there_is_told_with_the_one_that_was_meant(tmp_path: Path, call: CommandLine) -> None:
+    (tmp_path / "tickets.csv").write_text("id,text\n1,a\n")
+    (tmp_path / "tickets.md").write_text("no table")
+    ended = call("new", "a", "--input", "tickest.csv")
+    assert (ended.code, "Did you mean tickets.csv?" in ended.talk) == (2, True)
+    assert "Give `--input` the path of a data file." in call("new", "a", "--input", "other.parquet").talk
+    ended = call("new", "a", "--input", "https://example.org/rows.csv")
+    assert "error: https://example.org/rows.csv: this is an address and no file" in ended.talk
