@@ -26,7 +26,7 @@ RESERVED = ("local",)
 SENT_WITH_KEY = ("key", "headers")
 # What a name and a value of a header are made of (RFC 9110, 5.1 and 5.5), and the headers that hold keys.
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\t -~]*")
+HEADER_VALUE = re.compile(r"[\t -~]*")
 _HEADERS_OF_KEYS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
 
 # The highest price in US dollars per million tokens, and the highest factor on prices: more is a slip, and no column
@@ -187,7 +187,7 @@ def _refuse_texts(table: Mapping[str, Any], name: str, place: str) -> None:
     headers, models = table.get("headers"), table.get("models")
     for header, value in headers.items() if isinstance(headers, dict) else ():
         where = f"{place}.headers.{header}"
-        if not _HEADER.fullmatch(header) or (isinstance(value, str) and not _HEADER_VALUE.fullmatch(value)):
+        if not _HEADER.fullmatch(header) or (isinstance(value, str) and not HEADER_VALUE.fullmatch(value)):
             hint = "Names have letters, digits and hyphens; values are one line of ASCII."
             raise UsageError("this cannot be sent as a header", where=where, hint=hint)
         if header.lower() in _HEADERS_OF_KEYS and "${" not in str(value):

@@ -375,7 +375,8 @@ def _bad_value(error: ValidationError, layers: Sequence[Layer], given: Sequence[
     unknown = _known_key(first["loc"]) if first["type"] == "extra_forbidden" else None
     hint = unknown or f"{said}."
     if key == PROVIDERS:
-        what = f"{first.get('input')!r} is not valid" if "key" not in first["loc"] else "the key is not valid"
+        secret = next((each for each in ("key", "headers") if each in first["loc"][2:3]), None)  # they are not shown
+        what = f"{first.get('input')!r} is not valid" if secret is None else f"the {secret} cannot be read"
         return UsageError(what, where=_place_in_tables(first["loc"], given), hint=hint)
     if key == NOTIFY:  # its values may be secret
         place = ".".join(str(each) for each in first["loc"][:2])

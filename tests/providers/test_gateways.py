@@ -301,6 +301,26 @@ def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Ga
     assert gated.project.requests_sent() == 0
 
 
+@pytest.mark.parametrize("protocol", ["anthropic", "openai", "gemini"])
+def test_what_no_header_can_hold_is_refused_before_anything_is_sent(gated: Gated, protocol: str) -> None:
+    """It is named by its own variable, and its value is not shown."""
+    url = gated.project.emulator.base_url
+    table = f'[providers.other]\nprotocol = "{protocol}"\nbase_url = "{url}/v1"\nkey = "${{GATE_KEY}}"\n'
+    (gated.project.root / "batchpipe.toml").write_text(table + 'headers = { "x-team" = "${TEAM}" }\n', encoding="utf-8")
+    models = {"anthropic": "claude-haiku-4-5", "openai": "gpt-6-luna", "gemini": "gemini-3.8-flash"}
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", f"other:{models[protocol]}"))
+    gated.call.monkeypatch.setenv("BATCHPIPE_TRUST", f"GATE_KEY@{url},TEAM@{url}")
+    for key, team, named in (("test-key", "sesame-1\n", "TEAM"), ("sesame-1\nb", "research", "GATE_KEY")):
+        gated.call.monkeypatch.setenv("GATE_KEY", key)
+        gated.call.monkeypatch.setenv("TEAM", team)
+        for command in (("run", "demo"), ("try", "demo", "1")):
+            refused = gated.call(*command)
+            assert refused.code == 3, refused.talk
+            assert f"error: {named}: {named} holds characters that a header cannot hold" in refused.talk
+            assert "sesame" not in refused.talk + refused.out
+    assert gated.project.sql("SELECT count(*) FROM ledger.batches") == [(0,)]
+
+
 def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: Gated) -> None:
     gated.gateway.batches = False
     gated.tables({"aiprime": "GATE_KEY"})

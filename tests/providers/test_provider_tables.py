@@ -73,6 +73,16 @@ def test_a_mistake_in_a_table_has_its_place_and_what_to_write(
     assert words in found[1]
 
 
+@pytest.mark.parametrize(
+    "headers", ['{ "x-team" = ["sesame"] }', '"x-team: sesame"', '{ "x-team" = { of = "sesame" } }']
+)
+def test_what_stands_among_headers_is_not_shown(tmp_path: Path, headers: str) -> None:
+    where, words = said(tmp_path, f"{TABLE}headers = {headers}")
+    assert where.startswith("batchpipe.toml providers.oo.headers")
+    assert "the headers cannot be read" in words
+    assert "sesame" not in words
+
+
 def test_a_bad_value_is_named_by_the_layer_that_has_it(tmp_path: Path) -> None:
     where, words = said(tmp_path, TABLE, BATCHPIPE_PROVIDERS__OO__MODE="stream")
     assert where == "the environment variable BATCHPIPE_PROVIDERS__OO__MODE"

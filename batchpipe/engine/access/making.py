@@ -16,7 +16,7 @@ from batchpipe.common.errors import CredentialsError
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.dotenv_file import credentials, place_of
-from batchpipe.project.provider_tables import VARIABLE, ProviderTable
+from batchpipe.project.provider_tables import HEADER_VALUE, VARIABLE, ProviderTable
 from batchpipe.project.settings import PREFIX, Settings
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
 from batchpipe.providers import REGISTRY, Provider
@@ -90,11 +90,13 @@ class Access:
         secrets = [*([key] if key is not None else []), *self._secrets_of_headers(table)]
         for each in secrets:
             remember(each.value, "${" + each.variable + "}")
+        if key is not None:
+            _refuse_odd(key.value, key.variable, "Copy the key again.")
         made = module.provider(
             values,
             base_url=self._base_url(provider),
             auth_header=table.auth_header,
-            headers={name: self._expanded(value, provider, f"headers.{name}") for name, value in table.headers.items()},
+            headers=self._headers(provider, table),
             endpoint=provider.endpoint,
             transport=self.transport,
         )
@@ -150,6 +152,19 @@ class Access:
             )
         return _Secret(found[1], value.get_secret_value().strip())
 
+    def _headers(self, provider: KnownProvider, table: ProviderTable) -> dict[str, str]:
+        """Return the headers of a table with the values of their variables.
+
+        Raises UsageError for a variable that is not set, CredentialsError for a value that cannot be sent.
+        """
+        found = {}
+        for name, text in table.headers.items():
+            found[name] = self._expanded(text, provider, f"headers.{name}")
+            held = ", ".join(each[1] for each in VARIABLE.finditer(text))
+            place = held or f"the setting providers.{provider.name}.headers.{name}"
+            _refuse_odd(found[name], place, "Write one line of ASCII, without spaces or a line's end around it.")
+        return found
+
     def _secrets_of_headers(self, table: ProviderTable) -> Iterator[_Secret]:
         """Yield the variables that stand in the headers of a table, with their values, as far as they are set."""
         for text in table.headers.values():
@@ -187,3 +202,9 @@ class Access:
         key_place = place_of(root, environment, variable) or "repository"
         sending = Sending(variable=variable, key_place=key_place, url=made.base_url, url_place=place or "provider")
         Trust(environment=environment, ask=self.ask).require(sending)
+
+
+def _refuse_odd(value: str, place: str, hint: str) -> None:
+    """Raise CredentialsError for a value that no header can hold: no call could be made, and none is tried."""
+    if value != value.strip() or not HEADER_VALUE.fullmatch(value):
+        raise CredentialsError(f"{place} holds characters that a header cannot hold", where=place, hint=hint)
