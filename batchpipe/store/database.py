@@ -45,6 +45,7 @@ MOST_CORES = 4
 # Copies that a statement holds of a row group of the input, of an answer, and of an answer's JSON for each field that
 # it reads out of it.
 COPIES_OF_GROUP = 4
+COPIES_OF_HASHED = 16  # JSON is written to room for six times a text, which is doubled as it grows
 COPIES_OF_ANSWER = 4
 COPIES_FOR_FIELD = 6
 LEAST_ROWS = 64  # DuckDB joins smaller vectors
@@ -313,7 +314,7 @@ class Work:
     keep: Callable[[Work], bool] | None = field(default=None, init=False)
     known: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict, init=False)
     known_open: tuple[int, bool] = field(default=(0, False), init=False)
-    _group_bytes: int = field(default=0, init=False)
+    _input_bytes: int = field(default=0, init=False)
     _answer_bytes: int = field(default=0, init=False)
     parts: int = field(default=1, init=False)
 
@@ -331,12 +332,11 @@ class Work:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
         return cls(connection=connection, empty_ledger=EmptyLedger(connection=connection, catalog=CATALOG))
 
-    def make_room_for_input(self, group_bytes: int) -> None:
-        """Raise the memory limit for statements on an input whose largest row group has `group_bytes`.
-
-        A statement holds several copies of the few thousand rows that it works on. What is above the limit is spilled.
+    def make_room_for_input(self, group_bytes: int, vector_bytes: int = 0) -> None:
+        """Raise the memory limit for statements on an input: its largest row group has `group_bytes`, and as many rows
+        as are worked on at once `vector_bytes`. Several copies are held. What is above the limit is spilled.
         """
-        self._group_bytes = group_bytes
+        self._input_bytes = max(COPIES_OF_GROUP * group_bytes, COPIES_OF_HASHED * vector_bytes)
         self._limit()
 
     def make_room_for_answers(self, vector_bytes: int, fields: int = 0, longest_bytes: int = 0) -> None:
@@ -367,7 +367,7 @@ class Work:
             self._limit()
 
     def _limit(self, times: int = 1) -> None:
-        limit = times * (MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes)
+        limit = times * (MEMORY_BYTES + self._input_bytes + self._answer_bytes)
         if limit != self.limit_bytes:
             limit_memory(self.connection, limit)
             self.limit_bytes = limit

@@ -254,7 +254,10 @@ def _columns(
         found = [by_name[name] for name in sorted(used) if name in by_name and by_name[name].type in TEXT_TYPES]
         if not found and not problems:
             what = "the prompt uses no text column that the local model could read"
-            problems.append(Problem(what=what, where=where, hint='Name them: columns = ["body"].'))
+            texts = [each.name for each in by_name.values() if each.type in TEXT_TYPES]
+            hint = f"Name what it reads: columns = {json.dumps(texts[:1], ensure_ascii=False)}."
+            hint = hint if texts else "The input has no text column: cast one in the query, CAST(... AS VARCHAR)."
+            problems.append(Problem(what=what, where=where, hint=hint))
         chosen += found
     return tuple(chosen)
 

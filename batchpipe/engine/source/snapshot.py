@@ -24,6 +24,7 @@ from batchpipe.sql.quoting import (
     type_sql,
 )
 from batchpipe.sql.type_tree import type_tree
+from batchpipe.store.database import VECTOR_ROWS
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
@@ -248,20 +249,22 @@ class Snapshot:
         modes.settle(path)
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 
-    def largest_group_bytes(self, connection: Connection) -> int:
-        """Return the uncompressed bytes of the largest row group of the file; 0 for a file so small that all of it
-        fits.
+    def largest_bytes(self, connection: Connection) -> tuple[int, int]:
+        """Return the uncompressed bytes of the largest row group of the file, and those of as many of its rows as
+        DuckDB works on at once; 0 for a file so small that all of it fits.
         """
         if self.path.stat().st_size < SMALL_BYTES:
-            return 0
+            return 0, 0
         row = connection.execute(
-            Sql(
-                "SELECT max(bytes)::BIGINT FROM (SELECT sum(total_uncompressed_size) AS bytes "
-                "FROM parquet_metadata($path) GROUP BY row_group_id)"
+            sql(
+                "SELECT max(bytes)::BIGINT, max(bytes * least(1, {vector} / number))::BIGINT "
+                "FROM (SELECT sum(total_uncompressed_size) AS bytes, any_value(row_group_num_rows) AS number "
+                "FROM parquet_metadata($path) GROUP BY row_group_id)",
+                vector=number_sql(VECTOR_ROWS),
             ),
             {"path": str(self.path)},
         ).fetchone()
-        return int(row[0] or 0) if row else 0
+        return (int(row[0] or 0), int(row[1] or 0)) if row else (0, 0)
 
     def typed(self, names: Iterable[str]) -> Sql:
         """Return SQL for `position` and the columns called `names` in their own types, as conditions read them."""

@@ -1,0 +1,42 @@
+"""Tests of what the texts of an input take: memory for very long ones, and a column that the local model can read."""
+
+from __future__ import annotations
+
+import pytest
+from projects import BASIC, Project
+
+from batchpipe.common.errors import PipelineError
+
+LOCAL = '[[models]]\nmodel = "local"\naccept = "_confidence >= 0.6"\n\n'
+# 60 texts of 1.2 MB: their hashes take some ten times as much memory.
+QUERY = "SELECT id, repeat('word ' || (id % 3) || ' ', 150000) AS body, 'en' AS lang, 1 AS amount FROM range(60) t(id)"
+
+
+@pytest.mark.parametrize("rungs", ["", LOCAL], ids=["model", "local"])
+def test_sixty_rows_of_a_megabyte_are_planned(project: Project, rungs: str) -> None:
+    text = BASIC.replace('"number"\nminimum = 0\nmaximum = 1', '"boolean"') if rungs else BASIC
+    begin, end = text.split("[[models]]", 1)
+    lines = [f'query = "{QUERY}"' if each.startswith("query") else each for each in begin.splitlines()]
+    project.pipeline("\n".join(lines) + "\n\n" + rungs + "[[models]]" + end)
+    plan = project.plan()
+    assert plan.rows_by_reason["new"] + plan.rows_by_reason["failed"] == 60
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ("DATE '2026-01-01' AS day, 'x' AS note", 'Name what it reads: columns = ["note"].'),
+        ("DATE '2026-01-01' AS day, 1 AS n", "The input has no text column: cast one in the query"),
+    ],
+)
+def test_a_prompt_without_a_text_is_told_which_column_to_name(project: Project, columns: str, hint: str) -> None:
+    query = f"SELECT 1 AS id, {columns}"
+    project.pipeline(
+        f'[input]\nquery = "{query}"\nkey = "id"\n[prompt]\nuser_text = "{{{{ day }}}}"\n'
+        '[output.fields.label]\ntype = "string"\nenum = ["a", "b"]\n'
+        '[[models]]\nmodel = "local"\naccept = "_confidence >= 0.5"\n'
+        '[[models]]\nmodel = "claude-haiku-4-5"\nmax_tokens = 50\n'
+    )
+    with pytest.raises(PipelineError) as caught:
+        project.plan()
+    assert hint in str(caught.value)
