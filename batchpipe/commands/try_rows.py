@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.model_name import refuse_no_model
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import count, money, pairs, safe, shown_key
@@ -44,6 +45,8 @@ def try_rows(call: Call, request: TryRequest) -> int:
     file = call.one_pipeline(request.pipeline, "try NAME")
     if request.rung is not None and request.model is not None:
         raise UsageError("--rung and --model exclude each other", where="--rung", hint="Give one of them.")
+    if request.model is not None:
+        refuse_no_model(request.model, "--model")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
         work = context.work()
@@ -101,7 +104,9 @@ def _end(call: Call, resolved: Resolved, found: Sequence[TriedRow]) -> None:
         call.say("No row of the input was chosen.")
         return
     going_on = call.suggest(f"run {resolved.name}")
-    tried = f"{count(len(found), 'row')} tried for {money(cost)}"
+    tried = f"{count(len(found), 'row')} tried" + (
+        f" for {money(cost)}" if cost is not None else " at a cost that is not known"
+    )
     call.say(f"{tried}. A run uses the valid answers and does not pay again: {going_on}")
 
 

@@ -24,8 +24,8 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
 RESERVED_NAMES = ("row", "fields")
 # What names a model: no part of it is empty, and no space stands around one.
-_NAMES_A_MODEL = re.compile(r"(?!.*(\s:|:\s))[^\s:](.*[^\s:])?", re.DOTALL)
-_NAME_OF_A_MODEL = 'Write "model" or "provider:model", without spaces.'
+NAMES_A_MODEL = re.compile(r"(?!.*(\s:|:\s))[^\s:](.*[^\s:])?", re.DOTALL)
+NAME_OF_A_MODEL = 'Write "model" or "provider:model", without spaces.'
 # Names that mean something else than a schema of the database file, to DuckDB or to the ledger.
 RESERVED_SCHEMAS = ("ledger", "work", "temp", "memory", "system", "information_schema", "pg_catalog")
 NEXT_RUNG = 'Add [[models]] after it, such as model = "claude-haiku-4-5" with max_tokens: it learns from their answers.'
@@ -213,8 +213,8 @@ def _models(data: Any, path: Path) -> Iterator[Finding]:
         if not isinstance(rung, Mapping):
             continue
         model = rung.get("model")
-        if isinstance(model, str) and not _NAMES_A_MODEL.fullmatch(model):
-            yield (*path, index, "model"), f'"{model}" names no model', _NAME_OF_A_MODEL
+        if isinstance(model, str) and not NAMES_A_MODEL.fullmatch(model):
+            yield (*path, index, "model"), f'"{model}" names no model', NAME_OF_A_MODEL
         yield from _blank(rung, (*path, index), ("accept", "when"))
         if not is_local(rung):
             yield from _asked(rung, (*path, index))
@@ -242,8 +242,8 @@ def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         if name == LOCAL:
             hint = 'Write it as the first rung of its own: [[models]] model = "local"; and name models here.'
             yield (*path, "panel", number), "the local model cannot vote in a panel", hint
-        elif isinstance(name, str) and not _NAMES_A_MODEL.fullmatch(name):
-            yield (*path, "panel", number), f'"{name}" names no model', _NAME_OF_A_MODEL
+        elif isinstance(name, str) and not NAMES_A_MODEL.fullmatch(name):
+            yield (*path, "panel", number), f'"{name}" names no model', NAME_OF_A_MODEL
         own = member.get("max_tokens") if isinstance(member, Mapping) else None
         if own is None and "max_tokens" not in rung:
             hint = "Add max_tokens = ... to the rung (Most tokens of an answer), or to each member."

@@ -301,6 +301,26 @@ def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Ga
     assert gated.project.requests_sent() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", '"" names no model'),
+        ("openai:", '"openai:" names no model'),
+        (":gpt-6-luna", '":gpt-6-luna" names no model'),
+        ("local", "local is the model that a pipeline trains itself"),
+    ],
+)
+def test_what_names_no_model_is_asked_nothing(gated: Gated, name: str, words: str) -> None:
+    gated.project.pipeline()
+    (gated.project.root / "gold.csv").write_text("id,body,lang,amount,label\n1,text,en,1,bug\n", encoding="utf-8")
+    gated.project.pipeline(BASIC + '\n[eval]\ngold = "gold.csv"\n')
+    for command in (("try", "demo", "1", "--model", name), ("eval", "demo", "--model", name)):
+        refused = gated.call(*command)
+        assert refused.code == 2, refused.talk
+        assert words in refused.talk
+    assert gated.project.log()["calls"] == []
+
+
 @pytest.mark.parametrize("protocol", ["anthropic", "openai", "gemini"])
 def test_what_no_header_can_hold_is_refused_before_anything_is_sent(gated: Gated, protocol: str) -> None:
     """It is named by its own variable, and its value is not shown."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from batchpipe.commands.call.model_name import refuse_no_model
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.agreement import LABELS
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import read_claim
 from batchpipe.evaluation.tuning import FEWEST_ROWS, RISK, check_range
-from batchpipe.pipeline.sending import LOCAL
 
 COMMAND_LINE = "the command line"
 EVERY = "all"
@@ -26,9 +26,8 @@ def refuse(request: EvalRequest, *, made_up: bool) -> None:
         raise UsageError(f"--models {request.models} is not known", where=COMMAND_LINE, hint=hint)
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
-    if LOCAL in (*request.model, request.as_good_as):
-        what = f"{LOCAL} is the model that a pipeline trains itself, which answers as a rung of the ladder"
-        raise UsageError(what, where=COMMAND_LINE, hint="Name a model of a provider.")
+    for name in (*request.model, *([request.as_good_as] if request.as_good_as else [])):
+        refuse_no_model(name, COMMAND_LINE)
     refuse_tuning(request)
     refuse_agreement(request)
     if request.max_drop is not None and request.against is None:
