@@ -19,6 +19,7 @@ from batchpipe.engine.exchange.records import fail_single, refusal, refusal_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.exchange.sent_to import SentTo, sent_to
 from batchpipe.engine.exchange.uploads import Post, upload_inputs
+from batchpipe.engine.ledger.lost_results import folder_made
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
 from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
@@ -205,7 +206,8 @@ class Submitter:
         Reads and writes what `_commit_intents` does, and raises the same.
         """
         accounts = sent_to(self.parts, plan.estimate, rungs, lambda provider: Account(), self.account_url)
-        chunks, _ = self._commit_intents(accounts, plan, choose, cache_marks, age, {"mode": "realtime"})
+        mode = {"mode": "realtime", "folder_made": folder_made(self.parts.raw_folder)}
+        chunks, _ = self._commit_intents(accounts, plan, choose, cache_marks, age, mode)
         found = next(iter(chunks.items()), None)
         return None if found is None else AskingChunk(*found, accounts[found[1].rung])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from batchpipe.engine.batches.collect import CollectedBatch, Collector
 from batchpipe.engine.batches.result_lines import line_faults
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.ledger.lost_results import was_asked_whole
+from batchpipe.engine.ledger.lost_results import folder_made, was_asked_whole
 from batchpipe.engine.ledger.raw_folder import COMPRESSED
 from batchpipe.engine.realtime.journal import asked_ids, cut_torn_line
 from batchpipe.pipeline.sending import LOCAL
@@ -54,7 +54,7 @@ class ChunkClosing:
         at = came_at(path, batch.prepared_at, parts.database.clock())
         if path is not None and not path.name.endswith(COMPRESSED):
             cut_torn_line(path)
-        whole = not asked and was_asked_whole(parts.raw_folder, batch.chunk_id)
+        whole = not asked and (was_asked_whole(parts.raw_folder, batch.chunk_id) or self._has_lost_files(batch))
         if path is None and not asked and not whole:
             self._drop(batch)
             return None
@@ -94,6 +94,19 @@ class ChunkClosing:
         if is_whole:
             collector.parts.raw_folder.journal(batch.chunk_id).unlink(missing_ok=True)
         return collected
+
+    def _has_lost_files(self, batch: OpenBatch) -> bool:
+        """Return whether the files of a chunk were removed with the working folder: it may have been asked meanwhile.
+
+        Where the folder is the one of its intent and has none of its files, the process was killed before it made them.
+        Reads the raw folder, `ledger.events`.
+        """
+        parts = self.collector.parts
+        if parts.raw_folder.saved_chunk(batch.chunk_id) is not None or parts.raw_folder.results(batch.chunk_id):
+            return False
+        with parts.reading() as session:
+            (made,) = session.one(query("folder_of_chunk"), {"chunk_id": batch.chunk_id})
+        return made is not None and made != folder_made(parts.raw_folder)
 
     def _drop(self, batch: OpenBatch) -> None:
         """Record that no call of a chunk was made.
