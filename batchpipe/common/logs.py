@@ -95,7 +95,7 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "collected": lambda event: f"collected {event.batch_id}: {_rows(event)}",
     "batch_gone": lambda event: (
         f"the provider no longer has the results of {event.batch_id}"
-        + (" (it keeps them for 29 days)" if event.detail else "")
+        + (f" (it keeps them for {event.detail})" if event.detail else "")
         + "; its rows are due again, and what it cost at most is booked"
     ),
     "batch_not_found": lambda event: f"the provider does not find {event.batch_id} at the moment; asking again",

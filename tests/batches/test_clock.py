@@ -59,6 +59,23 @@ def test_a_batch_of_yesterday_is_collected_without_a_warning(project: Project, c
     assert said(project, "warning:") == 0
 
 
+def test_results_that_are_gone_are_said_with_the_time_that_their_provider_keeps_them(
+    project: Project, clock: Clock
+) -> None:
+    submit(clock)
+    project.pipeline(BASIC.replace("claude-haiku-4-5", "openai:gpt-6-luna"))
+    clock.advance(31 * DAY)
+    clock.run()
+    assert said(project, "(it keeps them for 29 days)") == 1
+    submitted = len(project.said)
+    project.rows(numbered(14))
+    assert clock.run(no_wait=True).error is None
+    clock.advance(31 * DAY)
+    project.faults({"calls": [{"call": "results", "fault": "status:404", "protocol": "openai", "times": 9}]})
+    clock.run(wait=2 * HOUR)
+    assert "(it keeps them for 30 days)" in " ".join(project.said[submitted:])
+
+
 def test_results_are_collected_on_day_28(project: Project, clock: Clock) -> None:
     submit(clock)
     clock.advance(28 * DAY)

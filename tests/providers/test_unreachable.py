@@ -156,6 +156,7 @@ def test_a_refusal_of_everything_by_one_provider_comes_after_what_is_for_others(
     stopped = clock.run()
     assert isinstance(stopped.error, ProviderError)
     assert "refuses (401)" in stopped.error.what
+    assert stopped.error.where == "provider openai"
     assert any(each["path"] == where for each in project.log()["calls"])
     project.faults({})
     assert clock.run().error is None

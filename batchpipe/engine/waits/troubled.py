@@ -142,7 +142,9 @@ class TroubledBatches:
             if session.one(sql("SELECT count(*) FROM ({kept})", kept=kept))[0]:
                 merge_output(session, resolved, kept)
         self.lost = True
-        self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id, detail="" if young else "old"))
+        days = self._kept_for(batch).days
+        kept_for = "" if young else f"{days} day" if days == 1 else f"{days} days"
+        self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id, detail=kept_for))
 
     def _asked_before(self) -> bool:
         """Return whether a person has answered about results that were gone too early, in this pipeline.

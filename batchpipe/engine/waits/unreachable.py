@@ -96,8 +96,11 @@ class RungWaits:
         self.unreachable.relieve(self._provider(rung))
 
     def refuse(self, rung: int, error: BatchpipeError) -> None:
-        """Keep the refusal that all further requests to the provider of `rung` would get."""
-        self._refused.setdefault(self._provider(rung), error)
+        """Keep the refusal that all further requests to the provider of `rung` would get, with the provider's name."""
+        name = self._provider(rung)
+        if error.where == "provider":
+            error.where = f"provider {name}"
+        self._refused.setdefault(name, error)
 
     def drop_ended(self) -> None:
         """Forget the pauses that have ended."""
