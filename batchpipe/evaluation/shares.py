@@ -27,6 +27,7 @@ NORMAL_QUANTILE = 1.959963984540054
 # What is known of weights before a row contradicts the model: so many usual rows, and degrees of freedom.
 USUAL_ROWS = 1
 FIRST_FREEDOM = 4
+HALF_ROW = 0.5  # of a true and of a wrong row that are added to those that were seen
 EQUAL = 1e-9
 # In so many steps of equal probability the distribution of a part is added to that of the other part.
 STEPS = 128
@@ -224,10 +225,10 @@ def beta_of(truth: Any, weights: Any, halves: HalfRows, *, with_value: bool) -> 
     right, against = halves.usual, halves.against
     agree = truth if with_value else ~truth
     agreeing, contradicting = float(weights[agree].sum()), float(weights[~agree].sum())
-    total = agreeing + contradicting + (right[0] + against[0]) / 2
-    mean = (agreeing + right[0] / 2) / total
-    squares = float((weights[agree] ** 2).sum()) + right[1] / 2
-    squares_against = (contradicting + against[0] / 2) * against[1] / against[0]
+    total = agreeing + contradicting + (right[0] + against[0]) * HALF_ROW
+    mean = (agreeing + right[0] * HALF_ROW) / total
+    squares = float((weights[agree] ** 2).sum()) + right[1] * HALF_ROW
+    squares_against = (contradicting + against[0] * HALF_ROW) * against[1] / against[0]
     n = mean * (1 - mean) * total**2 / (squares * (1 - mean) ** 2 + squares_against * mean**2)
     if not halves.equal:
         kish = float(weights.sum()) ** 2 / float((weights**2).sum())
