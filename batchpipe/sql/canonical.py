@@ -20,7 +20,7 @@ _NOT_READABLE = frozenset(("UNION", "VARIANT", "TUPLE"))
 _BIGINT, _DECIMAL = "9.2e18", "1e38"
 
 
-def canonical_sql(value: str, kind: str, as_text: bool) -> str:
+def canonical_sql(value: str, kind: str, as_text: bool) -> Sql:
     """Return SQL for the canonical text of `value`, which has the DuckDB type `kind`.
 
     With `as_text`, `value` is the text that DuckDB writes for it.

@@ -17,7 +17,7 @@ from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.sql.canonical import canonical_sql
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.disk import plain_message
 
@@ -134,7 +134,7 @@ def _nested_json(column: Sql, kind: str) -> Sql:
         "CASE WHEN regexp_matches(to_json({column})::VARCHAR, 'NaN|Infinity') THEN {texts}::JSON "
         "ELSE to_json({column}) END",
         column=column,
-        texts=trusted(canonical_sql(column, kind, False)),
+        texts=canonical_sql(column, kind, False),
     )
 
 

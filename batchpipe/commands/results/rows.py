@@ -25,7 +25,6 @@ from batchpipe.sql.quoting import (
     quote_table,
     sql,
     table_parts,
-    trusted,
 )
 from batchpipe.store.database import Session, Work, streamed_rows
 from batchpipe.store.queries import query
@@ -227,7 +226,7 @@ def python_value(name: str, kind: str) -> Sql:
     if kind == "TIMESTAMP WITH TIME ZONE":
         return sql("CAST({column} AS TIMESTAMP)", column=column)
     if _has_zone_inside(kind):
-        return trusted(canonical_sql(column, kind, False))
+        return canonical_sql(column, kind, False)
     return sql("CAST({column} AS VARCHAR)", column=column) if "WITH TIME ZONE" in kind else column
 
 
