@@ -14,7 +14,7 @@ import pytest
 from clocked import Clock
 from projects import BASIC, Project, numbered
 
-from batchpipe.common.errors import ProviderError
+from batchpipe.common.errors import CredentialsError, ProviderError
 
 LADDER = BASIC.replace(
     'model = "claude-haiku-4-5"\nmax_tokens = 200\n',
@@ -162,3 +162,22 @@ def test_a_refusal_of_everything_by_one_provider_comes_after_what_is_for_others(
     assert clock.run().error is None
     assert project.sql(STANDING) == [("accepted", 20)]
     assert project.sql(ASKED) == [("anthropic", 10), ("openai", 10)]
+
+
+@pytest.mark.parametrize("ladder", [LADDER, REALTIME], ids=["batches", "realtime"])
+def test_a_key_that_only_a_later_rung_needs_is_missed_before_anything_is_sent(
+    project: Project, monkeypatch: pytest.MonkeyPatch, ladder: str
+) -> None:
+    project.rows(numbered(4))  # all for the first rung
+    project.pipeline(ladder)
+    whole = project.environment
+    keyless = {name: value for name, value in whole.items() if name != "ANTHROPIC_API_KEY"}
+    monkeypatch.setattr(Project, "environment", keyless)
+    with pytest.raises(CredentialsError, match="no key for the provider anthropic"):
+        project.run()
+    assert project.sql("SELECT count(*) FROM ledger.requests") == [(0,)]
+    monkeypatch.setattr(Project, "environment", whole)
+    assert project.run().rows["accepted"] == 4
+    # Where nothing is due, no key is needed.
+    monkeypatch.setattr(Project, "environment", keyless)
+    assert project.run().submitted == 0

@@ -15,7 +15,7 @@ from projects import Project
 from batchpipe.commands.check.check import check
 from batchpipe.commands.report.report import report as report_command
 from batchpipe.commands.status.status import status
-from batchpipe.common.errors import GateError, PipelineError
+from batchpipe.common.errors import CredentialsError, GateError, PipelineError
 
 
 def judged_requests(project: Project) -> int:
@@ -48,6 +48,18 @@ def test_accuracies_are_those_that_the_judge_gives_and_it_is_asked_once(project:
     assert project.sql("SELECT count(*) FROM information_schema.tables WHERE table_schema <> 'ledger'") == [(0,)]
     assert report(project, models="all") == found
     assert project.requests_sent() == 67
+
+
+def test_a_judge_without_a_key_is_told_before_the_models_are_asked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(project)
+    project.pipeline(LADDER + EVAL.replace(OPUS, "openai:gpt-6-luna"))
+    keyless = {name: value for name, value in project.environment.items() if name != "OPENAI_API_KEY"}
+    monkeypatch.setattr(Project, "environment", keyless)
+    with pytest.raises(CredentialsError, match="no key for the provider openai"):
+        run_eval(project, models="all")
+    assert project.sql("SELECT count(*) FROM ledger.requests") == [(0,)]
 
 
 def test_what_is_the_truth_word_for_word_needs_no_judge(project: Project) -> None:

@@ -230,17 +230,17 @@ def _runs(
 ) -> list[PipelineRun]:
     """Return a run for each model that has rows to answer. Two rungs that differ only in `accept` share a run.
 
-    Raises CredentialsError where the key of one of them is missing: before any of them is sent anything.
+    Raises CredentialsError where the key of one of them or of a judge is missing: before any of them is sent anything.
     """
     runs: dict[str, PipelineRun] = {}
     for contender in step:
         prepared = evaluation.prepared(side, contender, every=_every(request))
         if prepared is None or prepared[0].name in runs:
             continue
-        asked = prepared[0]
-        for rung in asked.rungs:
-            context.providers_of(asked.file).named(asked.provider_of(rung).name)
-        runs[asked.name] = _pipeline_run(request, context, prepared, watcher)
+        for asked in (prepared[0], *(judge.resolved for judge in evaluation.judges)):
+            for rung in asked.rungs:
+                context.providers_of(asked.file).named(asked.provider_of(rung).name)
+        runs[prepared[0].name] = _pipeline_run(request, context, prepared, watcher)
     return list(runs.values())
 
 

@@ -63,8 +63,11 @@ def sent_to(
 
     `account` asks a provider for what it says of its account, `account_url` names the account beside the key.
     Writes `ledger.events`. Raises ProviderError where a provider refuses to list its batches, CredentialsError without
-    its key, GateError where it has no batch endpoint.
+    the key of one of the ladder's providers, GateError where one has no batch endpoint.
     """
+    # A key that is missing is told before anything is paid for, and not when the first row goes up to its rung.
+    for each in parts.resolved.rungs:
+        parts.providers.named(parts.resolved.provider_of(each).name)
     found: dict[int, SentTo] = {}
     for rung in sorted(rungs):
         known = parts.resolved.provider_of(parts.resolved.rungs[rung - 1])
