@@ -378,6 +378,12 @@ class TestTheCommand:
         again = batchpipe("docs", "--html", str(site), cwd=tmp_path)
         assert again.returncode == 0
 
+    @pytest.mark.parametrize("folder", ["loop", "loop/site"])
+    def test_a_link_that_leads_to_itself_is_named(self, tmp_path: Path, folder: str) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        shown = batchpipe("docs", "--html", folder, cwd=tmp_path)
+        assert (shown.returncode, f"rm {tmp_path / 'loop'}\n" in shown.stderr) == (2, True), shown.stderr
+
     def test_a_folder_with_other_files_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "index.html").write_text("mine")

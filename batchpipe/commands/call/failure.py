@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 import traceback
@@ -75,12 +76,18 @@ def of_system(error: Exception) -> BatchpipeError | None:
         return _refused("the process may not start another thread", "Let it have more of them (ulimit -u)")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return _refused("too many files are open", "Let the process open more of them (ulimit -n 1024)")
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+        error = error.__context__  # pathlib hides that a link leads to itself, up to Python 3.12
     if not isinstance(error, OSError) or error.filename is None:
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
     if error.errno == errno.ENAMETOOLONG:
         hint = "Give a shorter name."
         return UsageError("a name is longer than the file system takes", where=f"{name[:SHOWN_NAME]}...", hint=hint)
+    if error.errno == errno.ELOOP:
+        places = (*reversed(Path(name).parents), Path(name))
+        link = os.fspath(next((each for each in places if each.is_symlink() and not each.exists()), name))
+        return UsageError("a symbolic link leads to itself", where=link, hint=f"Remove it: rm {shlex.quote(link)}")
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = "Let this user read it, with the folders that it lies in; or give the command as its owner."
         return UsageError("permission denied", where=name, hint=hint)
