@@ -163,7 +163,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.source.*",
         "engine.votes.*",
     ),
-    "engine.access.*": (*STEPS, "engine.cost.*", "engine.ledger.*", "pipeline.variables", "project.*"),
+    "engine.access.*": (
+        *STEPS,
+        "engine.cost.*",
+        "engine.ledger.*",
+        "pipeline.variables",
+        "project.*",
+        "providers.shared.credentials",
+    ),
     "engine.context": (
         *STEPS,
         "chain.*",

@@ -587,3 +587,11 @@ def test_two_providers_of_one_model_are_told_apart(gated: Gated) -> None:
     assert rungs[0]["cost_usd"] == found["cost"]["to_usd"]
     assert gated.call("review", "demo", "--export", "sheet.csv").code == 0
     assert "other:claude-haiku-4-5" in (gated.project.root / "sheet.csv").read_text()
+
+
+def test_spaces_around_a_key_are_left_out(gated: Gated) -> None:
+    """A key that is read from a file ends in a line break."""
+    gated.project.pipeline(BASIC)
+    gated.call.monkeypatch.setenv("ANTHROPIC_API_KEY", " test-key\n")
+    ran = gated.call("run", "demo")
+    assert ran.code == 0, ran.talk

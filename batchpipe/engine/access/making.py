@@ -21,6 +21,7 @@ from batchpipe.project.settings import PREFIX, Settings
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
 from batchpipe.providers import REGISTRY, Provider
 from batchpipe.providers.known import KnownProvider
+from batchpipe.providers.shared.credentials import checked_key
 
 if TYPE_CHECKING:
     import httpx2
@@ -91,7 +92,7 @@ class Access:
         for each in secrets:
             remember(each.value, "${" + each.variable + "}")
         if key is not None:
-            _refuse_odd(key.value, key.variable, "Copy the key again.")
+            checked_key(key.value, name=key.variable, provider=provider.name)
         made = module.provider(
             values,
             base_url=self._base_url(provider),
@@ -162,7 +163,9 @@ class Access:
             found[name] = self._expanded(text, provider, f"headers.{name}")
             held = ", ".join(each[1] for each in VARIABLE.finditer(text))
             place = held or f"the setting providers.{provider.name}.headers.{name}"
-            _refuse_odd(found[name], place, "Write one line of ASCII, without spaces or a line's end around it.")
+            if found[name] != found[name].strip() or not HEADER_VALUE.fullmatch(found[name]):
+                hint = "Write one line of ASCII, without spaces or a line's end around it."
+                raise CredentialsError(f"{place} holds characters that a header cannot hold", where=place, hint=hint)
         return found
 
     def _secrets_of_headers(self, table: ProviderTable) -> Iterator[_Secret]:
@@ -202,9 +205,3 @@ class Access:
         key_place = place_of(root, environment, variable) or "repository"
         sending = Sending(variable=variable, key_place=key_place, url=made.base_url, url_place=place or "provider")
         Trust(environment=environment, ask=self.ask).require(sending)
-
-
-def _refuse_odd(value: str, place: str, hint: str) -> None:
-    """Raise CredentialsError for a value that no header can hold: no call could be made, and none is tried."""
-    if value != value.strip() or not HEADER_VALUE.fullmatch(value):
-        raise CredentialsError(f"{place} holds characters that a header cannot hold", where=place, hint=hint)
