@@ -19,6 +19,7 @@ from batchpipe.providers.shared.settings import (
     is_server_tools,
     is_texts,
     is_whole,
+    model_hint,
     sentence,
     setting_problems,
 )
@@ -97,20 +98,16 @@ def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str
 def _model(model: str) -> Iterator[RuleProblem]:
     gone = retires(model)
     if model_data()["model_pattern"] not in model.lower():
-        yield RuleProblem(key="model", what=f"`{model}` is not a model of this provider", hint=_meant(model))
+        yield RuleProblem(
+            key="model", what=f"`{model}` is not a model of this provider", hint=model_hint(model, listed_models())
+        )
     elif gone is not None:
         what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif find_model(model) == KnownModel():
         what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
-        hint = f"{_meant(model)} A new model runs all the same."
+        hint = f"{model_hint(model, listed_models())} A new model runs all the same."
         yield RuleProblem(key="model", what=what, hint=hint, level="warning")
-
-
-def _meant(model: str) -> str:
-    """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
-    near = nearest(model, (*listed_models(), "local"))
-    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:

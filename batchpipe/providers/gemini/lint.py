@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.gemini.encoding import SAMPLING
 from batchpipe.providers.gemini.models import NAME, KnownModel, find_model, listed_models, model_data, retires
-from batchpipe.providers.shared.settings import Test, is_number, is_texts, is_whole, setting_problems
+from batchpipe.providers.shared.settings import Test, is_number, is_texts, is_whole, model_hint, setting_problems
 
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 TIERS = ("flex", "standard", "priority")
@@ -115,22 +114,18 @@ def _model(model: str) -> Iterator[RuleProblem]:
     tuned = model.startswith("tunedModels/")
     if not NAME.fullmatch(model.removeprefix("models/")):
         what = f"`{model}` cannot be the name of a model: it has characters that cannot stand in the path of a call"
-        yield RuleProblem(key="model", what=what, hint=_meant(model))
+        yield RuleProblem(key="model", what=what, hint=model_hint(model, listed_models()))
     elif not tuned and not re.search(model_data()["model_pattern"], model.lower()):
-        yield RuleProblem(key="model", what=f"`{model}` is not a model of this provider", hint=_meant(model))
+        yield RuleProblem(
+            key="model", what=f"`{model}` is not a model of this provider", hint=model_hint(model, listed_models())
+        )
     elif gone is not None:
         what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif find_model(model) == KnownModel():
         what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
-        hint = f"{_meant(model)} A new model runs all the same."
+        hint = f"{model_hint(model, listed_models())} A new model runs all the same."
         yield RuleProblem(key="model", what=what, hint=hint, level="warning")
-
-
-def _meant(model: str) -> str:
-    """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
-    near = nearest(model, (*listed_models(), "local"))
-    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:

@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.openai.encoding import CHAT, RESPONSES, Endpoint
 from batchpipe.providers.openai.models import KnownModel, find_model, listed_models, model_data, retires
-from batchpipe.providers.shared.settings import Test, is_number, is_server_tools, is_whole, sentence, setting_problems
+from batchpipe.providers.shared.settings import (
+    Test,
+    is_number,
+    is_server_tools,
+    is_whole,
+    model_hint,
+    sentence,
+    setting_problems,
+)
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 SAMPLING = ("temperature", "top_p")
@@ -126,17 +133,11 @@ def _model(rung: RungSettings, model: KnownModel, endpoint: Endpoint) -> Iterato
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif not model.name:
         what = f"`{name}` is not in the list of known models, so its settings and limits are not checked"
-        hint = f"{_meant(name)} A new model runs all the same."
+        hint = f"{model_hint(name, listed_models())} A new model runs all the same."
         yield RuleProblem(key="model", what=what, hint=hint, level="warning")
     if model.responses_only and endpoint != RESPONSES:
         what = f"`{name}` has no chat completions"
         yield RuleProblem(key="model", what=what, hint=f'Write endpoint = "{RESPONSES}" into the provider\'s table.')
-
-
-def _meant(model: str) -> str:
-    """Return the model that may be meant, or all that are known. It is asked of wrong names only: it takes long."""
-    near = nearest(model, (*listed_models(), "local"))
-    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed_models())}."
 
 
 def _settings(settings: Mapping[str, Any], endpoint: Endpoint) -> Iterator[RuleProblem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from batchpipe.common.likeness import nearest
@@ -13,6 +13,12 @@ from batchpipe.providers import RuleProblem
 Test: TypeAlias = Callable[[Any], bool]
 # Keys of a rung that are no settings of its provider; a misspelled setting may mean one of them.
 OTHER_KEYS = ("max_tokens", "accept", "when", "model")
+
+
+def model_hint(model: str, listed: Sequence[str]) -> str:
+    """Return the model that may be meant by a wrong name, `local` among them; else all that are `listed`."""
+    near = nearest(model, (*listed, "local"))
+    return f"Did you mean `{near}`?" if near else f"Models are: {', '.join(listed)}."
 
 
 def setting_problems(
