@@ -73,12 +73,14 @@ class FieldModel:
 
 
 def value_places(values: Sequence[object]) -> dict[str, int]:
-    """Return the place of each value by its JSON text, in which true and 1 differ."""
+    """Return the place of each value by its JSON text, in which true and 1 differ, but 1 and 1.0 do not."""
     return {as_json(value): place for place, value in enumerate(values)}
 
 
 def as_json(value: object) -> str:
-    """Return the JSON text of a value."""
+    """Return the JSON text of a value. A whole number has one text, however it is written: 1 and 1.0 are the same."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return json.dumps(value, sort_keys=True)
 
 

@@ -34,6 +34,29 @@ def canonical_sql(value: str, kind: str, as_text: bool) -> Sql:
     return _of_text(text, tree) if as_text else _single(given, text, tree)
 
 
+def json_field_sql(document: Sql, name: str, *, as_text: bool = False) -> Sql:
+    """Return SQL for the canonical JSON text of a field of a JSON document: 1, 1.0 and 1e0 are the text 1.
+
+    A null is the text null, and a field that is not there is SQL NULL. With `as_text` a string is without its quotes,
+    and a null is SQL NULL.
+    """
+    pointer = quote_literal("/" + name.replace("~", "~0").replace("/", "~1"))
+    place = {"document": document, "pointer": pointer}
+    value = sql("json_extract({document}, {pointer})", **place)
+    text = sql("json_extract_string({document}, {pointer})", **place) if as_text else _varchar(value)
+    number = sql("TRY_CAST({value} AS DOUBLE)", value=value)
+    return sql(
+        "CASE WHEN json_type({document}, {pointer}) = 'DOUBLE' THEN {number} ELSE {text} END",
+        number=_single(number, _varchar(number), type_tree("DOUBLE")),
+        text=text,
+        **place,
+    )
+
+
+def _varchar(value: Sql) -> Sql:
+    return sql("CAST({value} AS VARCHAR)", value=value)
+
+
 def survives(tree: TypeTree) -> bool:
     """Return whether DuckDB reads the text of such a value back as the same value."""
     return not tree.some(lambda each: each.word in _NOT_READABLE or (each.name == "STRUCT" and not each.children[0][0]))

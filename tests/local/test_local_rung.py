@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from local_project import PIPELINE, WITHOUT, LocalProject
+from local_project import LABELS, PIPELINE, WITHOUT, LocalProject, body_of
 
 
 def test_rows_are_answered_once_there_is_something_to_learn_from(tmp_path: Path) -> None:
@@ -73,3 +73,25 @@ def test_a_panel_above_it_is_asked_of_each_member_once(tmp_path: Path) -> None:
     assert 0 < above < 20
     assert plan["requests"] == ran["submitted"] == 2 * above
     assert ran["rows"]["accepted"] == 40
+
+
+def test_a_number_is_the_same_value_however_it_is_written(tmp_path: Path) -> None:
+    levels = dict(zip(LABELS, (1.0, 1e3, 1e-7), strict=True))
+    project = LocalProject(
+        tmp_path,
+        PIPELINE.replace('type = "string"', 'type = "number"').replace(
+            '["billing", "bug", "praise"]', str(list(levels.values()))
+        ),
+    )
+    lines = [
+        # What the models write is 1, 1000 and 0.0000001; the local model writes 1.0, 1000.0 and 1e-07.
+        f'{{"match": " n{number} (", "output": {{"label": {levels[body_of(number)[1]]:.7g}, "confidence": 0.9}}}}\n'
+        for number in range(400)
+    ]
+    (tmp_path / "answers.jsonl").write_text("".join(lines).replace("1e-07", "0.0000001"), encoding="utf-8")
+    for night in (range(150), range(150, 300), range(300, 400)):
+        body = [f"{number},{body_of(number)[0]}" for number in night]
+        (tmp_path / "rows.csv").write_text("\n".join(["id,body", *body]) + "\n", encoding="utf-8")
+        project.command("run", "triage", "--yes")
+    # The audited rows of the second night agree, although they are written in another way.
+    assert project.query("SELECT count(*) FILTER (_rung = 0) > 50 FROM triage WHERE id >= 300") == [(True,)]

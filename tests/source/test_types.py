@@ -14,6 +14,8 @@ from projects import Project
 
 import batchpipe
 from batchpipe.engine.source.snapshot import shown_values
+from batchpipe.sql.canonical import json_field_sql
+from batchpipe.sql.quoting import Sql, quote_literal
 from batchpipe.sql.type_tree import type_tree
 
 PAGE = Path(batchpipe.__file__).parent / "docs" / "reference" / "types.md"
@@ -177,3 +179,25 @@ def test_recorded_texts_of_nested_values_are_shown_as_json(kind: str, text: str 
     with duckdb.connect() as connection:
         found = shown_values(connection, ["c"], [kind], [text])["c"]
     assert found == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        *((number, "1") for number in ("1", "1.0", "1e0", "10e-1")),
+        *((number, "0") for number in ("0", "-0.0")),
+        *((number, "1e-07") for number in ("1e-7", "0.0000001")),
+        *((number, "1000000000000000000000") for number in ("1e21", "1000000000000000000000")),
+        *((same, same) for same in ("12345678901234567", "1.5", '"1.0"', '""', "true", "null", '["1.0"]')),
+    ],
+)
+def test_a_number_in_json_has_one_text(written: str, text: str) -> None:
+    for name in ("a", "a~/'\" b"):
+        document = quote_literal(json.dumps({name: "?"}).replace('"?"', written))
+        read = (
+            json_field_sql(Sql(document), name),
+            json_field_sql(Sql(document), "?"),
+            json_field_sql(Sql(document), name, as_text=True),
+        )
+        found = duckdb.execute(f"SELECT {', '.join(read)}").fetchall()
+        assert found == [(text, None, None if text == "null" else text.strip('"'))]

@@ -15,7 +15,8 @@ from batchpipe.commands.printing.text import count, duration, money
 from batchpipe.engine.quality.evaluate import Evaluation
 from batchpipe.evaluation.ladder_cost import FinalAnswer
 from batchpipe.evaluation.tuning import Tuning
-from batchpipe.sql.quoting import joined, quote_list, quote_literal, sql
+from batchpipe.sql.canonical import json_field_sql
+from batchpipe.sql.quoting import Sql, joined, quote_list, sql
 from batchpipe.store.queries import query
 
 NAME = "a person"
@@ -67,8 +68,9 @@ def read_person(evaluation: Evaluation, request: EvalRequest) -> Person | None:
         " AND ",
         (
             sql(
-                "json_extract(a.after, {name}) IS NOT DISTINCT FROM json_extract(b.after, {name})",
-                name=quote_literal("/" + each.name.replace("~", "~0").replace("/", "~1")),
+                "{one} IS NOT DISTINCT FROM {other}",
+                one=json_field_sql(Sql("a.after"), each.name),
+                other=json_field_sql(Sql("b.after"), each.name),
             )
             for each in evaluation.gold.fields
         ),

@@ -21,7 +21,8 @@ from batchpipe.engine.source.snapshot import canonical_text, key_sql
 from batchpipe.evaluation.library import scipy_stats
 from batchpipe.evaluation.shares import Reviewed, Share, shares_of
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql
+from batchpipe.sql.canonical import json_field_sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -97,7 +98,8 @@ def _fill(session: Session, file: PipelineFile, output: OutputTable, field: str,
         by=by_value,
         table=output.quoted,
         pipelines=quote_list(file.pipeline.names),
-        pointer=quote_literal("/" + field.replace("~", "~0").replace("/", "~1")),
+        predicted=json_field_sql(Sql("r.output"), field, as_text=True),
+        truth=json_field_sql(Sql("h.after"), field, as_text=True),
         reviewed=standing_reviews(session, file.pipeline.names),
         **sample_parts(file),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from batchpipe.engine.local.versions import RecordedLocalVersion
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.local_model.trust import drifted
-from batchpipe.sql.quoting import joined, quote_list, quote_literal, sql
+from batchpipe.sql.canonical import json_field_sql
+from batchpipe.sql.quoting import Sql, joined, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -29,16 +30,15 @@ def find_drift(session: Session, resolved: Resolved, version: RecordedLocalVersi
     """
     rung = resolved.local
     assert rung is not None
-    pointers = (quote_literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in rung.fields)
     agree = joined(
         " AND ",
         (
             sql(
-                "json_extract(a.output, {pointer})::VARCHAR IS NOT DISTINCT FROM "
-                "json_extract(r.output, {pointer})::VARCHAR",
-                pointer=pointer,
+                "{said} IS NOT DISTINCT FROM {upper}",
+                said=json_field_sql(Sql("a.output"), name),
+                upper=json_field_sql(Sql("r.output"), name),
             )
-            for pointer in pointers
+            for name in rung.fields
         ),
     )
     statement = query("local_audits", agree=agree, pipelines=quote_list(resolved.names))

@@ -28,6 +28,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.local_model.trust import MOST_WEIGHT
 from batchpipe.pipeline.evaluations import BOUGHT, SEPARATOR
+from batchpipe.sql.canonical import json_field_sql
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
@@ -142,9 +143,8 @@ def value_column(place: int) -> str:
 
 
 def _value(name: str) -> Sql:
-    """Return SQL for a field of `output` as a JSON text, as Python writes it."""
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-    return sql("coalesce(json_extract(output, {pointer})::VARCHAR, 'null')", pointer=quote_literal(pointer))
+    """Return SQL for a field of `output` as a JSON text; a field that is not there is null."""
+    return sql("coalesce({value}, 'null')", value=json_field_sql(Sql("output"), name))
 
 
 def _values(rung: ResolvedLocalRung) -> Sql:
@@ -162,12 +162,12 @@ def _known(rung: ResolvedLocalRung) -> Sql:
     return joined(
         " AND ",
         (
-            sql("{value} IN ({values})", value=_value(name), values=quote_list(_as_duckdb(each) for each in values))
+            sql("{value} IN ({values})", value=_value(name), values=joined(", ", map(_allowed, values)))
             for name, values in rung.fields.items()
         ),
     )
 
 
-def _as_duckdb(text: str) -> str:
-    """Return a JSON text without spaces, as DuckDB writes it."""
-    return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+def _allowed(text: str) -> Sql:
+    """Return SQL for the JSON text of an allowed value, as DuckDB writes it."""
+    return json_field_sql(sql("json_object('value', {value}::JSON)", value=quote_literal(text)), "value")

@@ -14,6 +14,7 @@ from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.evaluation.error_model import AnswerFeatures, ReviewedAnswer, by_confidence, doubts_by_model
 from batchpipe.schema.describe import is_closed
+from batchpipe.sql.canonical import json_field_sql
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work
@@ -72,10 +73,7 @@ def _read_by_model(rung: ResolvedLocalRung | None) -> dict[str, Sql]:
     if rung is None:
         return {"text": Sql("NULL::VARCHAR"), "embedding": Sql("NULL::VARCHAR"), "fields": Sql("NULL::VARCHAR")}
     names, texts = Sql("s.input_columns"), Sql("s.input_values")
-    fields = (
-        sql("coalesce(json_extract(s.output, {name})::VARCHAR, 'null')", name=quote_literal(_pointer(name)))
-        for name in rung.fields
-    )
+    fields = (sql("coalesce({value}, 'null')", value=json_field_sql(Sql("s.output"), name)) for name in rung.fields)
     return {
         "text": stored_text_sql(rung.columns, names, texts),
         "embedding": stored_embedding_sql(rung.embedding, names, texts),
@@ -139,10 +137,7 @@ def _confidence(resolved: Resolved) -> str | None:
 
 def _values(names: Sequence[str], document: Sql) -> Sql:
     """Return SQL for the values of the fields in a document, as one text."""
-    parts = (
-        sql("json_extract_string({document}, {name})", document=document, name=quote_literal(_pointer(name)))
-        for name in names
-    )
+    parts = (json_field_sql(document, name, as_text=True) for name in names)
     return sql("concat_ws(' | ', {parts})", parts=joined(", ", parts))
 
 

@@ -195,6 +195,8 @@ def _fields(
         values = _values(full["properties"][name])
         if values is None:
             hint = "Give it an enum, make it optional = true, or remove the local rung."
+            if "$ref" in str(full["properties"][name]):
+                hint = "A `$ref` is not followed: write the enum into the field itself, or remove the local rung."
             what = f"the local model cannot answer {name}: it is neither an enum, a const, a boolean nor the confidence"
             problems.append(Problem(what=what, where=file.where(f"[output.fields.{name}]"), hint=hint))
             continue

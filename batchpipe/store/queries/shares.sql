@@ -23,9 +23,9 @@ answered AS (
     GROUP BY custom_id
 )
 SELECT
-    p.by_value, coalesce(p.by_local, false) AS by_local, json_extract_string(r.output, {pointer}) AS predicted, d.draw,
+    p.by_value, coalesce(p.by_local, false) AS by_local, {predicted} AS predicted, d.draw,
     d.probability::DOUBLE AS probability,
-    h.key_id IS NOT NULL AS reviewed, json_extract_string(h.after, {pointer}) AS truth, h.reviewed_by
+    h.key_id IS NOT NULL AS reviewed, {truth} AS truth, h.reviewed_by
 FROM present p
 JOIN accepted a ON a.key_id = md5(p.key)::UUID
 JOIN answered r USING (custom_id)
