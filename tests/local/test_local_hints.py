@@ -127,6 +127,33 @@ def test_a_row_without_usable_numbers_goes_up_and_teaches_nothing(tmp_path: Path
     assert project.query("SELECT answers, trained_on FROM ledger.local_models") == [(120, 120)]
 
 
+def test_an_embedding_of_another_width_is_learnt_anew(tmp_path: Path) -> None:
+    numbers = "list_transform(range(CASE WHEN id < 200 THEN 2 ELSE 3 END), lambda x: x + id % 3)::DOUBLE[] AS numbers"
+    reading = PIPELINE.replace("SELECT id, body FROM", f"SELECT id, body, {numbers} FROM")
+    project = LocalProject(tmp_path, reading.replace("audit = 0.1", 'audit = 0.1\ncolumns = ["body", "numbers"]'))
+    project.rows(range(200))
+    project.command("run", "triage", "--yes")
+    project.rows(range(160, 200))
+    assert project.json("run", "triage", "--yes")["rows"]["accepted"] == 40
+    (tmp_path / "rows.csv").write_text("id,body\n", encoding="utf-8")  # a night without rows says nothing of the width
+    project.command("run", "triage", "--yes")
+    project.rows(range(200, 310))
+    assert "; 110 rows go up: numbers is not a list of 2 " in project.command("plan", "triage").stdout
+    project.command("run", "triage", "--yes")
+    project.rows(range(310, 340))
+    assert project.json("plan", "triage")["local"]["model"] == "local:v2"
+    assert project.json("run", "triage", "--yes")["local"]["answered"] > 10
+
+
+def test_the_plan_says_which_answers_teach_nothing_before_there_is_a_model(tmp_path: Path) -> None:
+    reading = PIPELINE.replace("SELECT id, body FROM", "SELECT id, body, NULL::FLOAT[4] AS numbers FROM")
+    project = LocalProject(tmp_path, reading.replace("audit = 0.1", 'audit = 0.1\ncolumns = ["numbers"]'))
+    project.rows(range(20))
+    project.command("run", "triage", "--yes")
+    says = project.json("plan", "triage")["local"]["says"]
+    assert says.endswith("; 20 answered rows teach nothing: numbers is not a list of 4 finite numbers there")
+
+
 @pytest.mark.parametrize(
     ("prompt", "says"),
     [

@@ -48,10 +48,22 @@ class Lessons:
     weights: Sequence[float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundLessons:
+    """How many answers there are to learn from, how many teach nothing because their embedding cannot be read, how many
+    numbers an embedding has, and the true values that may test a model.
+    """
+
+    count: int
+    unread: int
+    width: int
+    gold: TrueValues | None
+
+
 def fill_lessons(
     context: Context, work: Work, resolved: Resolved, snapshot: Snapshot, *, compared: bool = False
-) -> tuple[int, TrueValues | None]:
-    """Fill `work.local_lessons`; return how many there are, and the true values that may test a model.
+) -> FoundLessons:
+    """Fill `work.local_lessons`; return what is in it.
 
     `compared`: the rows of `snapshot` are those of an evaluation, and teach nothing either.
     Reads the ledger, `[eval] gold`, `work.true_values`. Writes `work.local_knowledge`, `work.local_gold`,
@@ -78,20 +90,27 @@ def fill_lessons(
         "readable": read_by_sql(Sql("embedding"), width),
     }
     connection.execute(query("local_lessons", values=_values(rung), known=_known(rung), same=SAME_TEXT, **read))
-    found = connection.execute(Sql("SELECT count(*) FROM work.local_lessons")).fetchone()
-    return (int(found[0]) if found else 0), gold
+    found = connection.execute(query("count_lessons", readable=read["readable"])).fetchone()
+    count, unread = found if found is not None else (0, 0)
+    return FoundLessons(count=count, unread=unread, width=width, gold=gold)
 
 
 def _width(work: Work, rung: ResolvedLocalRung, snapshot: Snapshot) -> int:
     """Return how many numbers the model reads of a row beside its texts: those of the column's type, else as many as
-    most rows of the input have; 0 where none has a list of finite numbers.
+    most rows of the input have, else as many as most answered rows; 0 where none has a list of finite numbers.
     """
     if rung.width is not None:
         return rung.width
     usable = usable_embedding_sql(Sql("numbers"), Sql("width"))
-    parts = {"numbers": embedding_sql(rung.embedding), "snapshot": snapshot.relation, "usable": usable}
-    found = work.connection.execute(query("embedding_width", **parts)).fetchone()
-    return int(found[0]) if found is not None else 0
+    numbers = embedding_sql(rung.embedding)
+    for rows in (
+        sql("SELECT {numbers} AS numbers FROM {snapshot} s", numbers=numbers, snapshot=snapshot.relation),
+        Sql("SELECT embedding AS numbers FROM work.local_knowledge"),
+    ):
+        found = work.connection.execute(query("embedding_width", rows=rows, usable=usable)).fetchone()
+        if found is not None:
+            return int(found[0])
+    return 0
 
 
 def _fill_knowledge(session: Session, resolved: Resolved, rung: ResolvedLocalRung) -> None:

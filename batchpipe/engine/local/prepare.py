@@ -14,7 +14,7 @@ from batchpipe.engine.gold.answered_gold import TrueValues
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.local.choosing import LocalChoice, LocalVersion
 from batchpipe.engine.local.drift import SetAside, find_drift
-from batchpipe.engine.local.knowledge import SAME_TEXT, fill_lessons, read_lessons
+from batchpipe.engine.local.knowledge import SAME_TEXT, FoundLessons, fill_lessons, read_lessons
 from batchpipe.engine.local.least import least_confidence
 from batchpipe.engine.local.promise import NO_GOLD, GoldTest, Promise
 from batchpipe.engine.local.versions import (
@@ -26,6 +26,7 @@ from batchpipe.engine.local.versions import (
     set_aside,
     usable_version,
 )
+from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.local_model import library
@@ -110,7 +111,8 @@ def learn(
     library.require()
     rung = resolved.local
     assert rung is not None
-    lessons, gold = fill_lessons(context, work, resolved, snapshot, compared=compared)
+    found = fill_lessons(context, work, resolved, snapshot, compared=compared)
+    lessons = found.count
     with context.database.reading(work) as session:
         known = read_versions(session, resolved)
         usable = usable_version(known, rung.shape)
@@ -122,12 +124,14 @@ def learn(
     version = _loaded(work, resolved, usable, stored) if usable is not None and stored is not None else None
     if version is not None and _has_seen(work, version):
         is_due, version = trains and lessons >= FIRST_LESSONS, None
+    elif version is not None and version.model.width != found.width:
+        is_due = trains and lessons >= FIRST_LESSONS
     values = None
     if is_due:
         values, version = _train(work, resolved, known.next_number, lessons)
-    says = "" if version is not None else _why_none(known, aside, rung.shape, lessons)
+    says = "" if version is not None else _why_none(known, aside, rung, found)
     record = PreparedModel(values=values, aside=aside)
-    return Learnt(version=version, says=says, record=record, gold=gold, tests=known.tests)
+    return Learnt(version=version, says=says, record=record, gold=found.gold, tests=known.tests)
 
 
 def _has_seen(work: Work, version: LocalVersion) -> bool:
@@ -211,13 +215,17 @@ def _version(work: Work, resolved: Resolved, number: int, model: Any) -> LocalVe
     return LocalVersion(number=number, model=model, expected=model.out_of_fold.agreement(least).low)
 
 
-def _why_none(known: KnownVersions, aside: SetAside | None, shape: str, lessons: int) -> str:
+def _why_none(known: KnownVersions, aside: SetAside | None, rung: ResolvedLocalRung, found: FoundLessons) -> str:
     """Return why no version may answer now."""
     if aside is not None:
         return aside.why
     newest = known.newest
-    if newest is not None and newest.shape == shape and newest.version in known.set_aside:
+    if newest is not None and newest.shape == rung.shape and newest.version in known.set_aside:
         return f"local:v{newest.version} is set aside, and nothing has come in since to learn from"
-    if lessons < FIRST_LESSONS:
-        return f"{lessons:,} of the {FIRST_LESSONS} answers that the first version learns from are there"
+    if found.count < FIRST_LESSONS:
+        says = f"{found.count:,} of the {FIRST_LESSONS} answers that the first version learns from are there"
+        if found.unread and rung.embedding is not None:
+            rows = f"{found.unread:,} answered rows teach" if found.unread > 1 else "1 answered row teaches"
+            says += f"; {rows} nothing: {rung.embedding.name} is not a list of {found.width:,} finite numbers there"
+        return says
     return "nothing has come in since the last version to learn from"

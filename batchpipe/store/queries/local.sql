@@ -84,10 +84,15 @@ WHERE may_teach AND output IS NOT NULL AND text IS NOT NULL AND {readable}
     AND key_id NOT IN (SELECT key_id FROM work.local_gold)
     AND {known}
 
+-- name: count_lessons
+-- How many answers there are to learn from, and how many teach nothing because their embedding cannot be read.
+SELECT (SELECT count(*) FROM work.local_lessons), count(*)
+FROM work.local_knowledge WHERE may_teach AND output IS NOT NULL AND text IS NOT NULL AND NOT {readable}
+
 -- name: embedding_width
--- How many numbers most rows of the input have that the local model can read.
+-- How many numbers most of these rows have that the local model can read.
 SELECT width
-FROM (SELECT numbers, len(TRY_CAST(numbers AS DOUBLE[])) AS width FROM (SELECT {numbers} AS numbers FROM {snapshot} s))
+FROM (SELECT numbers, len(TRY_CAST(numbers AS DOUBLE[])) AS width FROM ({rows}))
 WHERE width > 0 AND {usable}
 GROUP BY width
 ORDER BY count(*) DESC, width DESC
