@@ -61,6 +61,20 @@ def test_all_that_follows(tmp_path: Path) -> None:
     assert re.search(r"^  _cost_usd +0$", project.command("show", "triage", str(local_row)).stdout, re.MULTILINE)
 
 
+def test_a_row_that_is_asked_again_counts_once_in_its_week(tmp_path: Path) -> None:
+    project = LocalProject(tmp_path)
+    for night in (range(150), range(150, 200)):
+        project.rows(night)
+        project.command("run", "triage", "--yes")
+    answered = project.query("SELECT count(*) FROM triage WHERE _rung = 0")[0][0]
+    assert answered > 20
+    project.command("run", "triage", "--redo", "local", "--yes")
+    found = project.json("report", "triage")
+    [week] = found["weeks"]
+    assert (week["rows"], week["local_rows"], week["by_rung"]) == (200, 0, {"1": 200})
+    assert week["usd_per_1000_rows"] == found["usd_per_1000_accepted"]
+
+
 def test_a_panel_above_it_is_asked_of_each_member_once(tmp_path: Path) -> None:
     members = 'panel = ["claude-haiku-4-5", "claude-sonnet-4-6"]'
     project = LocalProject(tmp_path, PIPELINE.replace('model = "claude-haiku-4-5"', members))

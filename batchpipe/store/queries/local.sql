@@ -439,12 +439,16 @@ FROM trained t FULL JOIN said s USING (version) LEFT JOIN aside a USING (version
 ORDER BY version
 
 -- name: local_weeks
--- By week: the rows whose first answer under an input came then, by the rung that gave it, and the cost.
-WITH answered AS (
-    SELECT date_trunc('week', recorded_at)::DATE AS week, count(*) AS rows, count(*) FILTER (rung = 0) AS local_rows,
-        histogram(rung::INTEGER) AS by_rung
+-- By week: the rows that were answered then, each once, by the rung that gave the last answer of the week, and the cost.
+WITH last_answers AS (
+    SELECT date_trunc('week', recorded_at)::DATE AS week, arg_max(rung, seq) AS rung
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND state = 'accepted' AND reason NOT IN ('carried_over', 'unchanged')
+    GROUP BY week, key_id, input_hash
+),
+answered AS (
+    SELECT week, count(*) AS rows, count(*) FILTER (rung = 0) AS local_rows, histogram(rung::INTEGER) AS by_rung
+    FROM last_answers
     GROUP BY week
 ),
 paid AS (
