@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from batchpipe.pipeline.value_types import Frozen, Names, PartOfAll, Share, Size, Whole
+from batchpipe.pipeline.value_types import Frozen, Names, Share, Size, SomePart, SomeShare, Whole
 
 # The reserved name of the rung whose model a pipeline trains itself.
 LOCAL = "local"
@@ -126,12 +126,11 @@ class LocalRung(Frozen):
         description="Text columns, or columns of numbers (embeddings), that it reads; default: the text columns that "
         "the prompt uses.",
     )
-    audit: Share = Field(
-        default=0.02, gt=0, description="Share of the rows it is sure of that are asked of the next rung all the same."
+    audit: SomeShare = Field(
+        default=0.02, description="Share of the rows it is sure of that are asked of the next rung all the same."
     )
-    target: PartOfAll | None = Field(
+    target: SomePart | None = Field(
         default=None,
-        gt=0,
         description="Share of rows that must be right: with gold a new version answers only after the exact test.",
     )
 

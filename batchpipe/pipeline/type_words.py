@@ -106,7 +106,10 @@ def _option_text(node: Node) -> str:
 
 def _range(node: Node) -> str:
     if "exclusiveMinimum" in node:
-        return f" above {node['exclusiveMinimum']}"
+        above = f" above {node['exclusiveMinimum']}"
+        if "exclusiveMaximum" in node:
+            return f"{above} and below {node['exclusiveMaximum']}"
+        return f"{above}, up to {node['maximum']}" if "maximum" in node else above
     if "minimum" in node and "maximum" in node:
         return f" from {node['minimum']} to {node['maximum']}"
     if "minimum" in node and "exclusiveMaximum" in node:

@@ -45,6 +45,16 @@ PartOfAll = Annotated[
     Field(ge=0, lt=1),
     WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
 ]
+SomeShare = Annotated[
+    Annotated[int, Strict()] | Annotated[float, Strict()],
+    Field(gt=0, le=1),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+]
+SomePart = Annotated[
+    Annotated[int, Strict()] | Annotated[float, Strict()],
+    Field(gt=0, lt=1),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
 Flag = Annotated[bool, Strict()]
 Names = Annotated[tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])]
 Size = Annotated[

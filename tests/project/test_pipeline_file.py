@@ -481,6 +481,20 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
         ),
         (
             "[[models]]",
+            '[[models]]\nmodel = "local"\naccept = "true"\naudit = 0\n[[models]]',
+            "[[models]] 1 audit",
+            "cannot be 0",
+            "Write a number above 0, up to 1.",
+        ),
+        (
+            "[[models]]",
+            '[[models]]\nmodel = "local"\naccept = "true"\ntarget = 1\n[[models]]',
+            "[[models]] 1 target",
+            "cannot be 1",
+            "Write a number above 0 and below 1.",
+        ),
+        (
+            "[[models]]",
             "[retry]\nmax_failed = 2\n[[models]]",
             "[retry] max_failed",
             "cannot be 2",
