@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, fsum, sqrt
 
 from batchpipe.evaluation.library import scipy_stats
 
@@ -113,7 +113,8 @@ def macro_f1(gold: Sequence[str], answers: Sequence[str | None]) -> float:
     hits = Counter(true for true, answer in zip(gold, answers, strict=True) if true == answer)
     of_gold, of_answers = Counter(gold), Counter(each for each in answers if each is not None)
     classes = of_gold.keys() | of_answers.keys()
-    return sum(2 * hits[each] / (of_gold[each] + of_answers[each]) for each in classes) / len(classes)
+    # An exact sum: the classes come in another order in each process.
+    return fsum(2 * hits[each] / (of_gold[each] + of_answers[each]) for each in classes) / len(classes)
 
 
 def confusions(gold: Sequence[str], answers: Sequence[str | None], most: int | None = None) -> tuple[Confusion, ...]:

@@ -90,6 +90,16 @@ def test_macro_f1_agrees_with_precision_and_recall_of_the_contingency_table() ->
         assert statistics.macro_f1(gold, answers) == close(float(np.mean(scores)))
 
 
+def test_macro_f1_is_the_same_to_the_last_digit_in_whatever_order_its_classes_come() -> None:
+    chance = random.Random(4)
+    pairs = [(true, chance.choice((true, chance.randrange(30)))) for true in chance.choices(range(30), k=700)]
+    found = set()
+    for name in range(40):  # other names, and so another order in a set
+        gold, answers = zip(*((f"{name} {true}", f"{name} {said}") for true, said in pairs), strict=True)
+        found.add(statistics.macro_f1(gold, answers))
+    assert len(found) == 1
+
+
 def test_confusions_are_the_table_off_its_diagonal_worst_first() -> None:
     drawn = random.Random(5)
     for _ in range(TABLES):
