@@ -181,3 +181,154 @@ def test_a_key_that_only_a_later_rung_needs_is_missed_before_anything_is_sent(
     # Where nothing is due, no key is needed.
     monkeypatch.setattr(Project, "environment", keyless)
     assert project.run().submitted == 0
+
+
+THREE = BASIC.replace(
+    'model = "claude-haiku-4-5"\nmax_tokens = 200\n',
+    'model = "openai:gpt-6-luna"\nmax_tokens = 200\nwhen = "amount < 5"\n\n'
+    '[[models]]\nmodel = "gemini:gemini-3.8-flash"\nmax_tokens = 200\nwhen = "amount < 8"\n\n'
+    '[[models]]\nmodel = "claude-haiku-4-5"\nmax_tokens = 200\n',
+)
+# Of 20 rows 10 are for openai, 6 for gemini and 4 for anthropic; one of gemini is retried, one goes up to anthropic.
+INVALID = [INVALID_ONCE, {"match": "number 6", "outcome": "refused", "model": "gemini-3.8-flash"}]
+WAITS = "the due rows of openai wait"
+
+
+@pytest.fixture
+def hasty(clock: Clock) -> Clock:
+    clock.step = 60.0
+    return clock
+
+
+def refusing(call: str, fault: str, protocol: str = "openai", **more: int) -> dict[str, object]:
+    return {"call": call, "fault": fault, "times": 1000, "protocol": protocol, **more}
+
+
+@pytest.mark.parametrize(
+    ("call", "fault", "what"),
+    [
+        ("list", "status:401", "refuses (401)"),
+        ("upload", "status:403", "refuses (403)"),
+        ("list", "status:404", "openai has no batch endpoint"),
+    ],
+)
+def test_a_provider_that_refuses_before_its_first_batch_holds_up_no_other(
+    project: Project, hasty: Clock, call: str, fault: str, what: str
+) -> None:
+    project.pipeline(THREE)
+    project.faults({"delay_seconds": 600, "calls": [refusing(call, fault)], "requests": INVALID})
+    stopped = hasty.run()
+    said = stopped.result.gate if fault == "status:404" else stopped.error and stopped.error.what
+    assert what in str(said)
+    assert (WAITS in str(said)) == (fault != "status:404")
+    assert stopped.result.status == ("gate" if fault == "status:404" else "error")
+    assert (stopped.result.rows["accepted"], stopped.result.rows["due"], stopped.result.submitted) == (10, 10, 12)
+    assert [text for text in project.said if what in text] == [
+        text for text in project.said if text.startswith("demo: warning: ")
+    ]
+    asked = [each for each in project.log()["calls"] if each["path"].startswith(("/v1/batches", "/v1/files"))]
+    assert len(asked) == 2 if call == "upload" else 1
+    project.faults({})
+    done = hasty.run()
+    assert (done.error, done.result.gate, done.result.submitted) == (None, None, 10)
+    assert project.sql(STANDING) == [("accepted", 20)]
+    assert project.sql(ASKED) == [("anthropic", 5), ("gemini", 7), ("openai", 10)]
+
+
+def test_a_run_that_nobody_else_is_asked_in_ends_at_once(project: Project, hasty: Clock) -> None:
+    project.pipeline(THREE.replace("amount < 5", "amount < 100"))
+    project.faults({"calls": [refusing("list", "status:401")]})
+    began = hasty.now()
+    stopped = hasty.run()
+    assert stopped.error is not None
+    assert WAITS in stopped.error.what
+    assert hasty.now() - began < timedelta(seconds=60)
+    assert project.sql("SELECT count(*) FROM ledger.requests") == [(0,)]
+
+
+@pytest.mark.parametrize("call", ["retrieve", "results"])
+def test_batches_of_others_are_collected_while_a_provider_refuses_the_key_of_its_own(
+    project: Project, hasty: Clock, call: str
+) -> None:
+    """A new key is asked for rows that are sent as well as for those that are in flight."""
+    project.pipeline(THREE)
+    project.faults({"delay_seconds": 600, "requests": INVALID})
+    assert hasty.run(no_wait=True).error is None
+    project.faults({"delay_seconds": 600, "requests": INVALID, "calls": [refusing(call, "status:401")]})
+    stopped = hasty.run()
+    assert isinstance(stopped.error, ProviderError)
+    assert stopped.error.where == "provider openai"
+    assert "10 requests stay pending" in stopped.error.what
+    assert project.sql(STANDING) == [("accepted", 10), ("pending", 10)]
+    assert sum("refuses (401)" in text for text in project.said) == 1
+    project.faults({})
+    assert hasty.run().error is None
+    assert project.sql(STANDING) == [("accepted", 20)]
+    assert project.requests_sent() == 22
+
+
+def test_a_submit_of_unknown_outcome_at_a_provider_that_refuses_its_list_stops_no_other(
+    project: Project, hasty: Clock
+) -> None:
+    project.pipeline(THREE)
+    lost = {"call": "create", "fault": "accepted_then_reset", "protocol": "openai"}
+    project.faults({"requests": INVALID, "calls": [lost, refusing("list", "status:403", after=1)]})
+    stopped = hasty.run()
+    assert "10 requests stay pending" in str(stopped.error)
+    assert project.sql(STANDING) == [("accepted", 10), ("pending", 10)]
+    project.faults({})
+    assert hasty.run().error is None
+    assert project.sql(STANDING) == [("accepted", 20)]
+    assert project.requests_sent() == 22
+
+
+def test_a_batch_that_is_refused_late_for_the_account_stops_no_other(project: Project, hasty: Clock) -> None:
+    project.pipeline(THREE)
+    late = refusing("create", "fails_late") | {"error_code": "billing_hard_limit_reached", "message": "no credit"}
+    project.faults({"delay_seconds": 600, "requests": INVALID, "calls": [late]})
+    stopped = hasty.run()
+    assert "no credit" in str(stopped.error)
+    assert WAITS in str(stopped.error)
+    assert stopped.result.rows["accepted"] == 10
+    project.faults({})
+    assert hasty.run().error is None
+    assert project.sql(STANDING) == [("accepted", 20)]
+    assert project.requests_sent() == 32  # 10 of them in the batch that was refused
+
+
+def test_the_end_of_the_time_says_who_refuses(project: Project, hasty: Clock) -> None:
+    project.pipeline(THREE)
+    project.faults({"delay_seconds": 3_600, "calls": [refusing("list", "status:401")]})
+    stopped = hasty.run(wait=timedelta(minutes=10))
+    assert WAITS in str(stopped.error)
+    assert (stopped.result.rows["pending"], stopped.result.status) == (10, "error")
+    assert "refuses (401)" in str(hasty.run(no_wait=True).error)
+    assert project.requests_sent() == 10
+
+
+def test_a_pilot_is_not_judged_before_all_of_its_rows_were_asked(project: Project, hasty: Clock) -> None:
+    project.pipeline(THREE + "\n[pilot]\nrows = 8\n")
+    project.faults({"calls": [refusing("list", "status:401")]})
+    stopped = hasty.run()
+    assert WAITS in str(stopped.error)
+    assert stopped.result.gate is None
+    sent = project.requests_sent()
+    assert 0 < sent < 8
+    project.faults({})
+    done = hasty.run()
+    assert done.error is None
+    assert "pilot" in str(done.result.gate)
+    assert project.requests_sent() == 8
+
+
+def test_a_panel_asks_its_other_members(project: Project, hasty: Clock) -> None:
+    members = 'panel = ["openai:gpt-6-luna", "gemini:gemini-3.8-flash", "claude-haiku-4-5"]\naccept = "_agreement > 0"'
+    project.pipeline(BASIC.replace('model = "claude-haiku-4-5"', members))
+    project.faults({"delay_seconds": 600, "calls": [refusing("list", "status:401")]})
+    stopped = hasty.run()
+    assert WAITS in str(stopped.error)
+    assert project.sql(ASKED) == [("anthropic", 20), ("gemini", 20)]
+    project.faults({})
+    assert hasty.run().error is None
+    assert project.sql(STANDING) == [("accepted", 20)]
+    assert project.sql(ASKED) == [("anthropic", 20), ("gemini", 20), ("openai", 20)]

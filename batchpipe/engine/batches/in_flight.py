@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from batchpipe.common import telemetry
-from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.common.progress import Counted, Phase
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch
@@ -27,6 +26,7 @@ from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.waits.questions import Question
 from batchpipe.engine.waits.troubled import TroubledBatches
 from batchpipe.engine.waits.troubles import TroubleBook
+from batchpipe.engine.waits.unaskable import UnaskableBatches
 from batchpipe.engine.waits.unreachable import UnreachableProviders
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.queries import query
@@ -43,7 +43,7 @@ class BatchesInFlight:
     `due_again` says that results made rows due again; `compare_anew` that all rows are to be compared with the ledger
     again, since a chunk was lost or an earlier run's results came. `stop` is the message that stops the run.
     `next_look` is the time of the next poll, naive UTC. `seen` has what the provider has just said of batches, by
-    chunk: they are not asked about again. `unaskable` has the error of each chunk that no provider can be asked about;
+    chunk: they are not asked about again. `unaskable` are the batches that nobody can be asked about;
     `unreachable` the providers to which no connection is made, by their base URL.
     """
 
@@ -52,6 +52,7 @@ class BatchesInFlight:
     troubled: TroubledBatches
     late: LateRefusals
     unreachable: UnreachableProviders
+    unaskable: UnaskableBatches
     context: Context
     tell: Tell
     open: Sequence[OpenBatch] = ()
@@ -62,7 +63,6 @@ class BatchesInFlight:
     accepted: int = 0
     failed: int = 0
     seen: dict[str, BatchState] = field(default_factory=dict)
-    unaskable: dict[str, ProviderError] = field(default_factory=dict, init=False)
     _orphans_marked: bool = field(default=False, init=False)
     _lost: set[str] = field(default_factory=set, init=False)
     _saved_at: datetime | None = field(default=None, init=False)
@@ -76,8 +76,13 @@ class BatchesInFlight:
     @property
     def is_waited_for(self) -> bool:
         """Return whether an open chunk will come back by itself, without a person."""
-        asked = [each for each in self.open if each.chunk_id not in {*self.questions, *self.unaskable}]
-        return any(not self.unreachable.lasts(self._url(each)) for each in asked)
+        return self.waits_beside(())
+
+    def waits_beside(self, refusing: Collection[str]) -> bool:
+        """Return whether an open chunk will come back that was sent to another provider than those `refusing`."""
+        asked = [each for each in self.open if each.chunk_id not in {*self.questions, *self.unaskable.errors}]
+        others = [each for each in asked if each.provider not in refusing]
+        return any(not self.unreachable.lasts(self._url(each)) for each in others)
 
     @property
     def parts(self) -> RunParts:
@@ -88,7 +93,7 @@ class BatchesInFlight:
         """Search for lost submits, poll what is open, and collect what has ended.
 
         That is done once in a poll interval, or with `force`.
-        Raises ProviderError where the provider refuses. One that cannot be reached stands in no other's way.
+        A provider that refuses to answer, or cannot be reached, stands in no other's way.
         """
         now = self.context.clock()
         if not force and self.next_look is not None and now < self.next_look:
@@ -103,8 +108,6 @@ class BatchesInFlight:
             discard_inputs(self.parts, self.open)
             discard_uploads(self.parts, self.open)
             self.refresh()
-        if self.late.stop is not None:
-            raise refusal(self.late.stop, self.late.stopped_with)
         self.next_look = max(self._look_after(now), self.troubled.asked_until or now) if self.open else None
         self.compare_anew = self.compare_anew or self.troubled.lost
         self.troubled.lost = False
@@ -117,9 +120,9 @@ class BatchesInFlight:
         """
         self.troubled.look_anew()
         self._lost = set()
-        self._find_unaskable()
+        self.unaskable.find(self.open)
         self._search_orphans()
-        known = [each for each in self.open if each.batch_id is not None and each.chunk_id not in self.unaskable]
+        known = [each for each in self.open if each.batch_id is not None and each.chunk_id not in self.unaskable.errors]
         answered = [(batch, state) for batch in known if (state := self._ask_about(batch)) is not None]
         ended = [each for each in answered if not self._was_refused(*each)]
         self._save(ended)
@@ -142,15 +145,6 @@ class BatchesInFlight:
         self.tell(Event(kind="batch_refused", level="warning", batch_id=batch.batch_id, detail=_why(state)))
         return True
 
-    def _find_unaskable(self) -> None:
-        """Find the open batches that no provider of the settings can be asked about: their rows stay pending."""
-        self.unaskable = {}
-        for each in self.open:
-            try:
-                self.parts.providers.of(each)
-            except (NoProviderError, CredentialsError) as error:
-                self.unaskable[each.chunk_id] = error
-
     def _watch(self, progress: Phase | Counted) -> None:
         """Report to the watcher how much is done, or the counts of the provider."""
         self.context.watch(self.parts.resolved.name, progress)
@@ -166,15 +160,13 @@ class BatchesInFlight:
                 self._results_failed(batch, state, answer)
 
     def _results_failed(self, batch: OpenBatch, state: BatchState, error: Failure) -> None:
-        """Note that the results of `batch` cannot be downloaded now.
-
-        Raises ProviderError where the provider refuses the key.
-        """
+        """Note that the results of `batch` cannot be downloaded now."""
         if isinstance(error, NotSentError):
             self._not_reached(self._url(batch), error)
             return
         if isinstance(error, RefusedError) and error.kind == "account":
-            raise refusal(error, self.parts.providers.of(batch).key_hash) from error
+            self._refused(batch, error)
+            return
         self.troubled.results_failed(batch, state, error)
 
     def save_ended(self) -> None:
@@ -188,7 +180,7 @@ class BatchesInFlight:
             return
         self._saved_at = now
         for batch in self.open:
-            if batch.batch_id is None or batch.chunk_id in self.unaskable:
+            if batch.batch_id is None or batch.chunk_id in self.unaskable.errors:
                 continue
             if self.parts.raw_folder.results(batch.chunk_id) is not None:
                 continue
@@ -198,12 +190,9 @@ class BatchesInFlight:
                     self.collector.save(batch, state)
 
     def _ask_about(self, batch: OpenBatch) -> BatchState | None:
-        """Return the state of `batch` where its results can be asked for; None where not, or not now.
-
-        Raises ProviderError where the provider refuses to say.
-        """
+        """Return the state of `batch` where its results can be asked for; None where not, or not now."""
         url = self._url(batch)
-        if url in self._lost:
+        if url in self._lost or batch.chunk_id in self.unaskable.errors:
             return None
         try:
             return self._poll(batch)
@@ -213,9 +202,17 @@ class BatchesInFlight:
             self.troubled.unanswered(batch, error)
         except RefusedError as error:
             if error.kind != "not_found":
-                raise refusal(error, self.parts.providers.of(batch).key_hash) from error
-            self.troubled.record_missing(batch, error)
+                self._refused(batch, error)
+            elif (missing := self.troubled.record_missing(batch, error)) is not None:
+                self.unaskable.errors[batch.chunk_id] = missing
         return None
+
+    def _refused(self, batch: OpenBatch, error: RefusedError) -> None:
+        """Note that the provider refuses to say what became of a batch. Where it refuses the key, nothing else is asked
+        with it in this look.
+        """
+        theirs = self.unaskable.of_account(batch, self.open) if error.kind == "account" else [batch]
+        self.unaskable.refuse(theirs, refusal(error, self.parts.providers.of(batch).key_hash))
 
     def refresh(self) -> None:
         """Read the open batches, where anything was committed since they were read last.
@@ -240,14 +237,13 @@ class BatchesInFlight:
         return now + timedelta(seconds=self.context.settings.poll_interval)
 
     def _search_orphans(self) -> None:
-        """Search the provider's list for the batches of chunks whose submit had no known outcome.
-
-        Raises ProviderError where a provider refuses.
-        """
+        """Search the provider's list for the batches of chunks whose submit had no known outcome."""
         if not any(each.state == "held" for each in self.open):
             return
         found = self.reconciler.search()
         self.troubled.questions |= found.questions
+        for batches, refused in found.refused:
+            self.unaskable.refuse(batches, refused)
         for url, error in found.not_reached.items():
             self._not_reached(url, error)
         if found.unavailable is not None:
@@ -376,6 +372,7 @@ def look_after_batches(
             clock=context.clock,
             hint="Check the network and `base_url`, then run the same command again: nothing is lost.",
         ),
+        unaskable=UnaskableBatches(provider=parts.providers.of, tell=tell),
         context=context,
         tell=tell,
         seen=seen,

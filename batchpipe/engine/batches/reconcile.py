@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from batchpipe.common.errors import ProviderError
 from batchpipe.decide.waits import LOOKS, UNREADABLE_WAITS, clock_offset, lasts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
 from batchpipe.engine.exchange.records import is_label_of, refusal, submitted_batch_data
@@ -39,13 +40,14 @@ class SearchResult:
 
     `questions` are asked of a person, by chunk: the search cannot find out alone. `unavailable` is the provider's
     message where the list could not be read whole; `not_reached` has the errors of those to which no connection was
-    made, by their base URL.
+    made, by their base URL; `refused` those of providers that refuse to list their batches, with the chunks.
     """
 
     changed: bool = False
     questions: Mapping[str, Question] = field(default_factory=dict)
     unavailable: str | None = None
     not_reached: Mapping[str, NotSentError] = field(default_factory=dict)
+    refused: Sequence[tuple[Sequence[OpenBatch], ProviderError]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +136,7 @@ class Reconciler:
     def search(self) -> SearchResult:
         """Look for the orphans' batches in the lists of their providers, and record what was found.
 
-        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises ProviderError where a
-        provider refuses.
+        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder.
         """
         result = SearchResult()
         with self.parts.reading() as session:
@@ -144,7 +145,7 @@ class Reconciler:
             try:
                 found = self._search_at(provider, {each.chunk_id for each in orphans})
             except RefusedError as error:
-                raise refusal(error, provider.key_hash) from error
+                found = SearchResult(refused=[(orphans, refusal(error, provider.key_hash))])
             except NotSentError as error:
                 found = SearchResult(not_reached={provider.base_url: error})
             result = SearchResult(
@@ -152,6 +153,7 @@ class Reconciler:
                 questions={**result.questions, **found.questions},
                 unavailable=result.unavailable or found.unavailable,
                 not_reached={**result.not_reached, **found.not_reached},
+                refused=[*result.refused, *found.refused],
             )
         return result
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from batchpipe.common.errors import GateError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import intersect_ranges, subtract_ranges
@@ -22,6 +23,7 @@ from batchpipe.engine.exchange.late_refusals import PAUSE_POLLS, SmallerChunks, 
 from batchpipe.engine.exchange.queue_waits import QueueWait, record_budget_wait
 from batchpipe.engine.exchange.queues import FullQueues, read_full_queues
 from batchpipe.engine.exchange.records import refused_for_long, stop_after_losses, too_late_again
+from batchpipe.engine.exchange.sent_to import AllRefusedError
 from batchpipe.engine.exchange.storage import make_room
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
@@ -33,7 +35,6 @@ from batchpipe.store.queries import query
 
 TOO_LATE_IN_A_ROW = 12
 MODES: tuple[Mode, ...] = ("batch", "realtime")
-RAISE_IT = "Raise it, and run the same command again: what is answered is not asked again."
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +80,8 @@ class DueRequests:
 
     def __post_init__(self) -> None:
         self._queue = QueueWait(parts=self.submitter.parts, tell=self.tell)
-        self.waits = RungWaits(resolved=self.planner.resolved, clock=self.context.clock)
+        clock, seconds = self.context.clock, min(self.context.settings.poll_interval, 5.0)
+        self.waits = RungWaits(resolved=self.planner.resolved, clock=clock, tell=self.tell, seconds=seconds)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -90,9 +92,8 @@ class DueRequests:
         self._smaller = None
         self._batches_before = self.batches
         self._pending = [(0, plan.requests)] if plan.requests else []
-        rows = self.submitter.parts.work.connection.execute(
-            Sql("SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung")
-        ).fetchall()
+        ranges = Sql("SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung")
+        rows = self.submitter.parts.work.connection.execute(ranges).fetchall()
         self.waits.rungs = {rung: (first, stop) for rung, first, stop in rows}
         files = self.submitter.parts.files
         if files is not None and plan.requests:
@@ -123,8 +124,7 @@ class DueRequests:
     def submit(self, in_flight: BatchesInFlight) -> None:
         """Send chunks while the limits allow it; `no_room` or `wake_at` then say what the rest waits for.
 
-        What is for a provider that cannot be reached, or asks to wait, stands in no other's way.
-        Raises ProviderError for a refusal that no other chunk can escape, after what is for other providers was sent.
+        What is for a provider that cannot be reached, asks to wait, or refuses everything stands in no other's way.
         """
         self.waits.drop_ended()
         self._submitted_before = self.submitted
@@ -143,7 +143,7 @@ class DueRequests:
             self._scattered, in_flight.compare_anew, in_flight.due_again = False, True, True
         in_flight.after_submit()
         self._waits_for = self._room_changes(in_flight)
-        self.waits.raise_refusal()
+        self._pending = self.waits.left(self._pending)
         self._wait_for_others(in_flight, now)
 
     def _wait_for_others(self, in_flight: BatchesInFlight, now: datetime) -> None:
@@ -155,13 +155,15 @@ class DueRequests:
         if self._full:
             self._full = {}
             self._wake_at = self.context.clock() + timedelta(seconds=PAUSE_POLLS * self.context.settings.poll_interval)
-        self._queue.wait(sum(stop - start for start, stop in self._pending), now, in_flight.unaskable)
+        self._queue.wait(sum(stop - start for start, stop in self._pending), now, in_flight.unaskable.errors)
 
     def _take_late_refusals(self, in_flight: BatchesInFlight, now: datetime) -> None:
         """Wait where the provider refused a batch afterwards because its queue was full. What it refused was not sent.
 
         Raises ProviderError where that goes on for a day without a result.
         """
+        for name, error in in_flight.late.stops.items():
+            self.waits.refuse(name, error)
         self.submitted -= in_flight.late.sent
         self.batches -= len(in_flight.late.own)
         until, refused = in_flight.late.take()
@@ -229,6 +231,9 @@ class DueRequests:
                 )
                 self._after(sent)
                 go_on = bool(sent)
+        except AllRefusedError as error:
+            self.waits.refuse(error.name, error.error)
+            return True
         except PlanOvertakenError as error:
             self.overtaken, self.planner.linked, self.planner.leaves_out = True, error.linked, True
             self.tell(Event(kind="overtaken"))
@@ -272,20 +277,14 @@ class DueRequests:
         if asked.lost:
             self.tell(Event(kind="calls_lost", level="warning", requests=asked.lost, detail=asked.message))
         if asked.stop is not None:
-            self.waits.refuse(rung, asked.stop)
+            self.waits.refuse(self.waits.provider_at(asked.start), asked.stop)
         if asked.not_sent is None:
             self.waits.reached(rung)
         else:
-            self._not_reached(rung, asked.not_sent)
+            self.waits.not_reached(rung, asked.not_sent)
         if asked.wait_seconds:
-            until = self.waits.pause(rung, asked.wait_seconds, model_only=True)
-            self.tell(Event(kind="asked_to_wait", detail=f"{asked.message}; asking again at {until:%H:%M:%S} UTC"))
+            self.waits.asked_to_wait(rung, asked.message, asked.wait_seconds, model_only=True)
         return True
-
-    def _not_reached(self, rung: int, message: str) -> None:
-        """Let the provider of `rung` wait, since no connection to it was made, and tell it."""
-        self.waits.not_reached(rung, message, min(self.context.settings.poll_interval, 5.0))
-        self.tell(Event(kind="unreachable", level="warning", detail=message))
 
     def _chooser(self, plan: Plan, pending: Sequence[tuple[int, int]], mode: Mode, *, cautious: bool) -> ChunkChooser:
         """Return what chooses the next chunks. With `cautious` it allows one small chunk at a time."""
@@ -327,8 +326,7 @@ class DueRequests:
     def _after(self, sent: Sequence[SentChunk]) -> None:
         """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.
 
-        Raises ProviderError where submits fail again and again, after all outcomes are accounted for; GateError where
-        the provider's storage is full, and nothing of ours can be deleted there.
+        Raises ProviderError where submits fail again and again, after all outcomes are accounted for.
         """
         done = [each for each in sent if self._is_done(each)]
         self._pending = list(subtract_ranges(self._pending, [(each.start, each.start + each.count) for each in done]))
@@ -336,14 +334,17 @@ class DueRequests:
             self.planner.number_sends()
         for each in sent:
             if each.stop is not None:
-                self.waits.refuse(self.waits.rung_of(each.start), each.stop)
+                self.waits.refuse(self.waits.provider_at(each.start), each.stop)
         self._stop_if_without_end(sent)
         if self._too_late_in_a_row >= TOO_LATE_IN_A_ROW:
             raise too_late_again(self.context.database.folder)
         full = next((each for each in sent if each.outcome == "storage_full"), None)
         if full is not None:
             freed = make_room(self.submitter.parts, full.chunk_id, full.message)
-            self.tell(Event(kind="storage_freed", level="warning", detail=freed))
+            if isinstance(freed, GateError):
+                self.waits.refuse(self.waits.provider_at(full.start), freed)
+            else:
+                self.tell(Event(kind="storage_freed", level="warning", detail=freed))
 
     def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
         """Raise ProviderError if submit after submit is lost, or has been put off for a day.
@@ -356,7 +357,7 @@ class DueRequests:
                 stop_after_losses(session, self.submitter.parts.resolved.names, unknown.message)
         since, waits = self._refused_since, next((each for each in sent if each.outcome == "wait"), None)
         if waits is not None and since is not None and self.context.clock() - since >= LONGEST_REFUSAL:
-            raise refused_for_long(since, waits.message)
+            self.waits.refuse(self.waits.provider_at(waits.start), refused_for_long(since, waits.message))
 
     def _is_done(self, sent: SentChunk) -> bool:
         """Return whether the requests of a chunk are no longer to be sent; tell its outcome."""
@@ -377,10 +378,9 @@ class DueRequests:
         elif sent.outcome == "wait":
             self._refused_since, self._smaller = self._refused_since or self.context.clock(), None
             seconds = sent.retry_after_seconds or self.context.settings.poll_interval
-            until = self.waits.pause(self.waits.rung_of(sent.start), seconds)
-            self.tell(Event(kind="asked_to_wait", detail=f"{sent.message}; sending again at {until:%H:%M:%S} UTC"))
+            self.waits.asked_to_wait(self.waits.rung_of(sent.start), sent.message, seconds)
         elif sent.outcome == "not_sent":
-            self._not_reached(self.waits.rung_of(sent.start), sent.message)
+            self.waits.not_reached(self.waits.rung_of(sent.start), sent.message)
         return False
 
     def _is_refused_alone(self, sent: SentChunk) -> bool:

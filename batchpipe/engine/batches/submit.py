@@ -127,8 +127,8 @@ class Submitter:
         `choose` is called with the session that commits the chunks, and with the sizes that they may not have; chunks
         of other rungs than `rungs` are left for later. The requests were rendered with `cache_marks`.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
-        Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder. Raises ProviderError
-        where the provider refuses to list its batches: then no lost batch could be found again.
+        Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder. Raises AllRefusedError
+        where a provider refuses to list its batches: then no lost batch could be found again.
         """
         accounts = sent_to(self.parts, plan.estimate, rungs, self.account, self.account_url)
         age = IntentAge(clock=self.parts.database.clock, monotonic=self.parts.monotonic)

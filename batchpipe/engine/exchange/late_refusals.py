@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchpipe.engine.exchange.records import fail_single, refusal_data
+from batchpipe.common.errors import ProviderError
+from batchpipe.engine.exchange.records import fail_single, refusal, refusal_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.resolved.resolve import Resolved
@@ -34,14 +35,13 @@ PAUSE_POLLS = 10
 class LateRefusals:
     """Records batches that were refused late, and holds what the run has to do about them.
 
-    `stop` is a refusal that no other chunk can escape, to the key with the hash `stopped_with`;
+    `stops` has the refusals that no other chunk can escape, by the name of the provider;
     `pause_until` (naive UTC) is when something may be sent again.
     """
 
     parts: RunParts
     poll_interval: float
-    stop: RefusedError | None = None
-    stopped_with: str = ""
+    stops: dict[str, ProviderError] = field(default_factory=dict)
     pause_until: datetime | None = None
     refused: list[tuple[OpenBatch, RefusedError]] = field(default_factory=list)
 
@@ -87,7 +87,7 @@ class LateRefusals:
             until = now + timedelta(seconds=seconds)
             self.pause_until = max(until, self.pause_until or until)
         elif error.kind not in OF_CONTENT:
-            self.stop, self.stopped_with = error, batch.key_hash
+            self.stops.setdefault(batch.provider, refusal(error, batch.key_hash))
         return True
 
     def _named(self, batch: OpenBatch, line: int | None) -> str | None:

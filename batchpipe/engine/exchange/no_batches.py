@@ -29,7 +29,7 @@ def no_batches_gate(
     if not usd or len(known) < len(usd):
         cost = "a price that is not known"
     return GateError(
-        f"{provider.name} has no batch endpoint at {url}{f' ({instead})' if instead else ''}: nothing was sent. "
+        f"{provider.name} has no batch endpoint at {url}{f' ({instead})' if instead else ''}: nothing was sent there. "
         f"In realtime it costs {cost}",
         where=resolved.name,
         hint=f'Write mode = "realtime" under [tool.batchpipe.providers.{provider.name}], or for this run: '

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.errors import GateError
+from batchpipe.common.errors import BatchpipeError, GateError
 from batchpipe.decide.waits import LOOKS
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
@@ -52,6 +52,14 @@ class SentTo:
         )
 
 
+class AllRefusedError(Exception):
+    """The provider called `name` takes no batch of ours, for the reason `error`. Nothing was prepared or sent."""
+
+    def __init__(self, name: str, error: BatchpipeError) -> None:
+        self.name, self.error = name, error
+        super().__init__(error.what)
+
+
 def sent_to(
     parts: RunParts,
     estimate: Estimate,
@@ -62,8 +70,8 @@ def sent_to(
     """Return whom the chunks of each of `rungs` are sent to.
 
     `account` asks a provider for what it says of its account, `account_url` names the account beside the key.
-    Writes `ledger.events`. Raises ProviderError where a provider refuses to list its batches, CredentialsError without
-    the key of one of the ladder's providers, GateError where one has no batch endpoint.
+    Writes `ledger.events`. Raises AllRefusedError where a provider refuses to list its batches or has no batch
+    endpoint, CredentialsError without the key of one of the ladder's providers.
     """
     # A key that is missing is told before anything is paid for, and not when the first row goes up to its rung.
     for each in parts.resolved.rungs:
@@ -76,11 +84,11 @@ def sent_to(
             named = _asked(account, provider)
         except RefusedError as error:
             if error.kind == "no_batch_endpoint":
-                raise _gate(parts, estimate, known, account_url(provider)) from error
-            raise refusal(error, provider.key_hash) from error
+                raise AllRefusedError(known.name, _gate(parts, estimate, known, account_url(provider))) from error
+            raise AllRefusedError(known.name, refusal(error, provider.key_hash)) from error
         url = account_url(provider)
         if named.no_list is not None and not known.own_address and not _takes_batches(parts, url):
-            raise _gate(parts, estimate, known, url, named.no_list)
+            raise AllRefusedError(known.name, _gate(parts, estimate, known, url, named.no_list))
         found[rung] = SentTo(known=known, provider=provider, account=named, url=url)
     return found
 

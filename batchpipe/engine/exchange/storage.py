@@ -22,12 +22,12 @@ RESULTS_AT_ONCE = 10
 KEPT_FOR = timedelta(days=40)
 
 
-def make_room(parts: RunParts, chunk_id: str, message: str) -> str:
-    """Delete something at the provider whose storage was full for a chunk; return what, in words.
+def make_room(parts: RunParts, chunk_id: str, message: str) -> str | GateError:
+    """Delete something at the provider whose storage was full for a chunk; return what, in words, or the gate where
+    there is nothing that could be deleted.
 
     `message` is the provider's.
     Reads `ledger.events`, `ledger.batches`, `ledger.uploads`, the raw folder. Writes `ledger.events`.
-    Raises GateError where there is nothing that could be deleted.
     """
     with parts.reading() as session:
         ((batch, _),) = batches_with(session, query("batch_of_chunk"), {"chunk_id": chunk_id})
@@ -40,7 +40,7 @@ def make_room(parts: RunParts, chunk_id: str, message: str) -> str:
             "the oldest result of a batch, which is" if deleted == 1 else f"the {deleted} oldest results, which are"
         )
         return f"{results} saved here, deleted there"
-    raise GateError(
+    return GateError(
         f"the storage of {batch.provider} is full, and nothing of ours is left there that it lets us delete: {message}",
         where=parts.resolved.name,
         hint="Delete files there that nobody needs, or ask for more room. Then run the same command again: nothing is "

@@ -162,7 +162,7 @@ def cancel_late(in_flight: BatchesInFlight, by: datetime | None) -> None:
     flying = [
         each
         for each in in_flight.open
-        if each.state == "in_flight" and each.batch_id is not None and each.chunk_id not in in_flight.unaskable
+        if each.state == "in_flight" and each.batch_id is not None and each.chunk_id not in in_flight.unaskable.errors
     ]
     if not flying:
         return

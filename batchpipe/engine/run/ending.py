@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from batchpipe.common.errors import BatchpipeError
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.sending import DueRequests
@@ -22,6 +23,8 @@ from batchpipe.engine.upstream.completeness import end_of
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
+
+RAISE_IT = "Raise it, and run the same command again: what is answered is not asked again."
 
 if TYPE_CHECKING:
     from batchpipe.engine.run.pipeline_run import PipelineRun
@@ -82,6 +85,21 @@ def sum_up(run: PipelineRun, first: Plan | None, due_requests: Sequence[DueReque
     left = end_of(run.resolved, result.status, result.rows, end.options.limited_by)
     close_run(database, run.work, run.name, run.run_id, status, run.error, result.submitted, result.gate, left)
     return result
+
+
+def others_come_back(in_flight: BatchesInFlight, due_requests: Sequence[DueRequests]) -> bool:
+    """Return whether a batch is waited for. Those of a provider that takes nothing more do not keep a run going."""
+    return in_flight.waits_beside({name for each in due_requests for name in each.waits.refused})
+
+
+def what_stopped(in_flight: BatchesInFlight, due_requests: Sequence[DueRequests]) -> BatchpipeError | None:
+    """Return the error of the first provider that takes nothing, or of the first open batch that nobody can be asked
+    about.
+    """
+    refused = [error for each in due_requests for error in each.waits.refused.values()]
+    asked = {each.chunk_id for each in in_flight.open}
+    unaskable = [error for chunk_id, error in in_flight.unaskable.errors.items() if chunk_id in asked]
+    return next(iter([*refused, *unaskable]), None)
 
 
 def end_where_unreachable(

@@ -17,7 +17,7 @@ from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, Pr
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight, look_after_batches
-from batchpipe.engine.batches.sending import RAISE_IT, DueRequests
+from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
@@ -34,7 +34,7 @@ from batchpipe.engine.realtime.modes import RungModes, asks_soon, cancel_late, h
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
-from batchpipe.engine.run.ending import end_where_unreachable, sum_up
+from batchpipe.engine.run.ending import RAISE_IT, end_where_unreachable, others_come_back, sum_up, what_stopped
 from batchpipe.engine.run.first_look import FirstLook, save_while_waiting
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
@@ -62,6 +62,7 @@ class PipelineRun:
     the plan of it. `prepared` is a resolved pipeline and its rows: then nothing is read, as an evaluation brings its
     own. `after` are the runs of the same call that end first, since this one reads their tables; `waits_for` are
     pipelines that were not complete then. `wake_at` (naive UTC) is when the next step is to be taken; None is at once.
+    `stopped` is the error that rows of one provider wait for while the run goes on with others.
     """
 
     context: Context
@@ -82,6 +83,7 @@ class PipelineRun:
     error: BatchpipeError | None = None
     open: Sequence[OpenBatch] = ()
     wake_at: datetime | None = None
+    stopped: BatchpipeError | None = None
     resolved: Resolved = field(init=False)
     work: Work = field(init=False)
     snapshot: Snapshot = field(init=False)
@@ -316,7 +318,7 @@ class PipelineRun:
         state = RunState(
             pilot_holds=self._pilot_holds,
             all_sent=self._due_requests.all_sent,
-            in_flight=self._in_flight.is_waited_for,
+            in_flight=others_come_back(self._in_flight, due_requests),
             previous_sends=previous is not None and not previous.done,
             gated=bool(gates),
             pausing=pauses_until is not None,
@@ -326,16 +328,17 @@ class PipelineRun:
             asks_soon=asks_soon(self.planner.resolved, wakes, self.context.clock()),
         )
         step = next_step(state).step
-        if step == "end_pilot":
+        self.stopped = what_stopped(self._in_flight, due_requests)
+        if step == "end_pilot" and self.stopped is None:
             self._end_pilot()
             return
-        self.finished = step in ("finish", "stop_at_gate")
+        self.finished = step in ("finish", "stop_at_gate", "end_pilot")
         if step == "stop_at_gate":
             self.gate, self.gate_hint = gates[0], RAISE_IT
         if self.finished and self._in_flight.questions:
             self.gate, self.gate_hint = gate_of(self._in_flight.questions.values())
-        if self.finished and self._in_flight.unaskable:
-            raise next(iter(self._in_flight.unaskable.values()))
+        if self.finished and self.stopped is not None:
+            raise self.stopped
         self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, due_requests)
 
     def _wake_at(self, pauses_until: datetime | None, due_requests: Sequence[DueRequests]) -> datetime:

@@ -52,6 +52,9 @@ def run_pipelines(
                 show(runs)
                 if deadline is not None and context.clock() >= deadline:
                     _say_what_waits(runs)
+                    for run in active:
+                        if run.stopped is not None:
+                            _stop(run, run.stopped)
                     break
                 _pause(context, runs, sleep or context.machine.sleep)
         except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
@@ -85,11 +88,8 @@ def _step(run: PipelineRun) -> None:
     """Take one step of `run`, and keep an error that stops it."""
     try:
         run.step()
-    except GateError as error:
-        run.gate, run.finished = error.what, True
-        run.gate_hint = error.hint
     except BatchpipeError as error:
-        run.error, run.finished = error, True
+        _stop(run, error)
     except OSError as error:
         if not is_of_disk(error):
             raise
@@ -98,6 +98,15 @@ def _step(run: PipelineRun) -> None:
         if not is_of_storage(error):
             raise
         run.error, run.finished = storage_error(error, run.context.database.folder), True
+
+
+def _stop(run: PipelineRun, error: BatchpipeError) -> None:
+    """End `run` with the error, or at the gate, that stops it."""
+    run.finished = True
+    if isinstance(error, GateError):
+        run.gate, run.gate_hint = error.what, error.hint
+    else:
+        run.error = error
 
 
 def _pause(

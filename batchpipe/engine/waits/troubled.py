@@ -155,14 +155,15 @@ class TroubledBatches:
             names = quote_list(self.resolved.names)
             return bool(session.one(query("young_gone_before", pipelines=names))[0])
 
-    def record_missing(self, batch: OpenBatch, error: RefusedError) -> None:
-        """Record that the provider does not find `batch`.
+    def record_missing(self, batch: OpenBatch, error: RefusedError) -> ProviderError | None:
+        """Record that the provider does not find `batch`; return the error of one that was not found for
+        `reconcile_wait` seconds.
 
         A 404 may pass. One that lasts is of a key of another workspace, and its rows must not be bought again. Since
         when it lasts is recorded: a call from cron looks once, and the run must still come to a stop. Only where the
         key is that of the batch, and the batch is older than the provider keeps results by the provider's own clock,
         its results are gone.
-        Writes `ledger.events`. Raises ProviderError where the batch was not found for `reconcile_wait` seconds.
+        Writes `ledger.events`.
         """
         assert batch.batch_id is not None
         now, wait = self.context.clock(), self.context.reconcile_wait
@@ -173,15 +174,16 @@ class TroubledBatches:
         if same_key and self._age(batch, None, error.answered_at) >= self._kept_for(batch):
             if lasts(trouble.looks, trouble.since, now, 0.0):
                 self._record_gone(batch, error.message, young=False)
-            return
+            return None
         if now - (batch.missing_since or now) >= timedelta(seconds=wait):
-            raise ProviderError(
+            return ProviderError(
                 f"the batch {batch.batch_id} is not found: {error.message}",
                 where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
                 hint="Use the key of the workspace that made the batch; until then its rows stay pending. "
                 f"To give the batch up: batchpipe recover {self._named} --abandon",
-            ) from error
+            )
         self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
+        return None
 
     def warn(self, batch: OpenBatch, state: BatchState) -> None:
         """Tell, once in a run, of a batch that expires soon or is past it, of results that are gone soon, and of a

@@ -1,4 +1,6 @@
-"""Providers that cannot be asked now: what is for others goes on, and the run ends when nothing else moves any more."""
+"""Providers that cannot be asked now, or refuse everything: what is for others goes on, and the run ends when nothing
+else moves any more.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchpipe.common.errors import BatchpipeError, ProviderError
-from batchpipe.decide.chunking import intersect_ranges
+from batchpipe.common.logs import Event, Tell
+from batchpipe.decide.chunking import intersect_ranges, subtract_ranges
 from batchpipe.engine.resolved.resolve import Resolved
 
 # How long no connection to a provider may be made before a run ends that has nothing else to do, and how often the
@@ -60,47 +63,63 @@ class UnreachableProviders:
 @dataclass(slots=True, kw_only=True)
 class RungWaits:
     """Keeps which rungs of a ladder nothing is sent for now: their provider cannot be reached, asks to wait, or refuses
-    everything. `rungs` has the range of numbers of each rung's due requests.
+    everything. `rungs` has the range of numbers of each rung's due requests. `refused` has the refusals, by provider.
+    `seconds` is how long one waits that cannot be reached.
     """
 
     resolved: Resolved
     clock: Callable[[], datetime]
+    tell: Tell
+    seconds: float
     rungs: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     unreachable: UnreachableProviders = field(init=False)
     _until: dict[tuple[str, str | None], datetime] = field(default_factory=dict, init=False)
-    _refused: dict[str, BatchpipeError] = field(default_factory=dict, init=False)
+    refused: dict[str, BatchpipeError] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
         self.unreachable = UnreachableProviders(clock=self.clock, hint=hint)
 
-    def pause(self, rung: int, seconds: float, *, model_only: bool = False) -> datetime:
-        """Let the rungs of the provider of `rung` wait for so many seconds, or those of its model there; return until
-        when. The longest pause counts.
+    def asked_to_wait(self, rung: int, message: str, seconds: float, *, model_only: bool = False) -> None:
+        """Let the rungs of the provider of `rung` wait for so many seconds, and tell it. With `model_only`, for
+        realtime calls, those of its model there.
         """
+        until, word = self._pause(rung, seconds, model_only=model_only), "asking" if model_only else "sending"
+        self.tell(Event(kind="asked_to_wait", detail=f"{message}; {word} again at {until:%H:%M:%S} UTC"))
+
+    def _pause(self, rung: int, seconds: float, *, model_only: bool = False) -> datetime:
+        """Let rungs wait, and return until when. The longest pause counts."""
         key = self._provider(rung), (self.resolved.rungs[rung - 1].model if model_only else None)
         until = self.clock() + timedelta(seconds=seconds)
         self._until[key] = max(until, self._until.get(key, until))
         return self._until[key]
 
-    def not_reached(self, rung: int, message: str, seconds: float) -> None:
-        """Let the provider of `rung` wait, since no connection to it was made: so many seconds, and longer where that
-        lasts.
+    def not_reached(self, rung: int, message: str) -> None:
+        """Let the provider of `rung` wait, since no connection to it was made, and tell it. Where that lasts, the wait
+        is longer.
         """
+        self.tell(Event(kind="unreachable", level="warning", detail=message))
         name = self._provider(rung)
         self.unreachable.meet(name, message)
-        self.pause(rung, TRIED_AGAIN.total_seconds() if self.unreachable.lasts(name) else seconds)
+        self._pause(rung, TRIED_AGAIN.total_seconds() if self.unreachable.lasts(name) else self.seconds)
 
     def reached(self, rung: int) -> None:
         """Note that the provider of `rung` was reached."""
         self.unreachable.relieve(self._provider(rung))
 
-    def refuse(self, rung: int, error: BatchpipeError) -> None:
-        """Keep the refusal that all further requests to the provider of `rung` would get, with the provider's name."""
-        name = self._provider(rung)
-        if error.where == "provider":
-            error.where = f"provider {name}"
-        self._refused.setdefault(name, error)
+    def refuse(self, name: str, error: BatchpipeError) -> None:
+        """Keep and tell the refusal that all further requests to the provider `name` would get."""
+        if name not in self.refused:
+            self.refused[name] = error
+            if error.where == "provider":
+                error.where = f"provider {name}"
+                error.what += f"; the due rows of {name} wait"
+            self.tell(Event(kind="warning", level="warning", detail=f"{error.where}: {error.what}"))
+
+    def left(self, pending: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return `pending` without the requests to providers that refuse everything: these wait for the next run."""
+        refused = [numbers for rung, numbers in self.rungs.items() if self._provider(rung) in self.refused]
+        return list(subtract_ranges(pending, intersect_ranges(pending, refused)))
 
     def drop_ended(self) -> None:
         """Forget the pauses that have ended."""
@@ -113,12 +132,16 @@ class RungWaits:
         return [
             each
             for each in self.rungs
-            if self._provider(each) not in self._refused and ((until := self._ends(each)) is None or until <= now)
+            if self._provider(each) not in self.refused and ((until := self._ends(each)) is None or until <= now)
         ]
 
     def rung_of(self, number: int) -> int:
         """Return the rung of the request with this number."""
         return next(rung for rung, (first, stop) in self.rungs.items() if first <= number < stop)
+
+    def provider_at(self, number: int) -> str:
+        """Return the name of the provider of the request with this number."""
+        return self._provider(self.rung_of(number))
 
     def rungs_of(self, pending: Sequence[tuple[int, int]]) -> list[int]:
         """Return the rungs of the requests with numbers in the ranges `pending`."""
@@ -131,11 +154,6 @@ class RungWaits:
     def until(self, rungs: Collection[int]) -> datetime | None:
         """Return when the first pause of `rungs` ends, or has ended since `drop_ended`; None without one."""
         return min((until for each in rungs if (until := self._ends(each)) is not None), default=None)
-
-    def raise_refusal(self) -> None:
-        """Raise the first refusal that was kept."""
-        for error in self._refused.values():
-            raise error
 
     def _ends(self, rung: int) -> datetime | None:
         """Return when the pause of `rung` ends; None where there was none."""
