@@ -65,6 +65,8 @@ def try_rows(call: Call, request: TryRequest) -> int:
                     found.append(each)
                     if not call.json:
                         call.out(("\n" if len(found) > 1 else "") + tried_text(each, resolved))
+                for note in row_try.notes:
+                    call.say(note)
         finally:
             work.close()
     _end(call, resolved, found)

@@ -17,6 +17,7 @@ from batchpipe.providers.values import (
     Limits,
     MediaLimits,
     Message,
+    Mode,
     RuleProblem,
     RungSettings,
     SentSchema,
@@ -53,8 +54,8 @@ class ProviderRules(Protocol):
         """Return everything in this rung or schema that the provider or the model is known to refuse."""
         ...
 
-    def max_output_tokens(self, model: str) -> int | None:
-        """Return the most output tokens that the model can write; None if that is not known."""
+    def max_output_tokens(self, model: str, mode: Mode = "realtime") -> int | None:
+        """Return the most output tokens that the model can write in this mode; None if that is not known."""
         ...
 
     def context_tokens(self, model: str) -> int | None:

@@ -297,7 +297,7 @@ def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Ga
     gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "gpt-6-luna"))
     other = gated.call("check", "demo")
     assert other.code == 2
-    assert 'model = "openai:gpt-6-luna"' in other.talk + other.out
+    assert 'provider: "openai:gpt-6-luna"' in other.talk + other.out
     assert gated.project.requests_sent() == 0
 
 

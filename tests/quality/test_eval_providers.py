@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from helpers.gold import GOLD, HAIKU, OPUS, SONNET, answer_by, answer_lines, gold_rows, report
+from helpers.gold import GOLD, HAIKU, OPUS, SONNET, answer_by, answer_lines, gold_rows, report, run_eval
 from helpers.judged import EVAL, LADDER, ROWS, accuracy, begin, is_right, lines, said_by
 from projects import BASIC, Project
 
@@ -103,3 +103,27 @@ def test_judges_of_three_providers_are_asked_one_after_the_other_each_at_its_own
     assert Decimal(judge["cost_usd"]) == cost.normalize() > 0
     assert report(project, models="all") == found
     assert project.requests_sent() == 40 + sum(asked)
+
+
+def test_models_that_write_less_than_the_first_rung_allows_are_asked_for_what_they_write(project: Project) -> None:
+    """A batch of claude-sonnet-4-6 may have 300,000 tokens; retries of the others keep to their room, too."""
+    roomy = BASIC.replace(f'model = "{HAIKU}"\nmax_tokens = 200', f'model = "{SONNET}"\nmax_tokens = 200_000')
+    project.pipeline(roomy + 'effort = "low"\n' + GOLD)
+    rows = gold_rows(20)
+    project.rows(rows, "gold.csv")
+    others = (HAIKU, "openai:gpt-6-luna", "gemini:gemini-3.8-flash", "claude-opus-4-8")
+    found = run_eval(project, model=others)
+    assert found.code == 0
+    rooms = dict(project.sql("SELECT DISTINCT model, max_tokens FROM ledger.requests"))
+    assert rooms == {
+        SONNET: 200_000,
+        "claude-opus-4-8": 200_000,
+        HAIKU: 64_000,
+        "gpt-6-luna": 128_000,
+        "gemini-3.8-flash": 65_536,
+    }
+    for model, room in zip(others[:3], ("64,000", "128,000", "65,536"), strict=True):
+        assert f"{model} is asked with max_tokens = {room}, the most that it writes" in found.talk
+    assert "opus-4-8 is asked" not in found.talk
+    assert run_eval(project, model=others).value == found.value
+    assert project.requests_sent() == 100

@@ -230,3 +230,35 @@ def test_keys_of_several_columns(project: Project) -> None:
     assert attempt(project, "en", "3").value["rows"][0]["key"] == ["en", "3"]
     both = attempt(project, '["en", "3"]', '["de", "1"]').value["rows"]
     assert [each["known"] for each in both] == [True, False]
+
+
+ROOMY = BASIC.replace(
+    'model = "claude-haiku-4-5"\nmax_tokens = 200', 'model = "claude-sonnet-4-6"\nmax_tokens = 200_000'
+)
+ROOMS = "SELECT model, max_tokens FROM ledger.requests ORDER BY ALL"
+
+
+@pytest.mark.parametrize(
+    ("model", "room"),
+    [("claude-haiku-4-5", 64_000), ("openai:gpt-6-luna", 128_000), ("claude-sonnet-4-6", 128_000), (None, 128_000)],
+)
+def test_a_model_that_writes_less_than_the_rung_allows_is_asked_for_what_it_writes(
+    project: Project, model: str | None, room: int
+) -> None:
+    """A batch of the rung's model takes more than a realtime call. Settings of the rung are not those of others."""
+    project.pipeline(ROOMY + 'temperature = 0.5\neffort = "low"\n')
+    project.rows(numbered(3))
+    tried = attempt(project, "1", model=model)
+    assert tried.value["rows"][0]["verdict"] == "accepted"
+    name = model or "claude-sonnet-4-6"
+    assert f"{name} is asked with max_tokens = {room:,}, the most that it writes, and not with 200,000." in tried.talk
+    assert project.sql(ROOMS) == [(name.rpartition(":")[2], room)]
+    assert project.run().submitted == (2 if name == "claude-sonnet-4-6" else 3)
+
+
+def test_the_way_out_for_a_model_of_the_command_line_is_no_line_of_the_file(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(3))
+    with pytest.raises(PipelineError) as found:
+        attempt(project, "1", model="gpt-6-luna")
+    assert found.value.hint == 'Name it with its provider: "openai:gpt-6-luna".'

@@ -233,6 +233,7 @@ def make_report(
             "left out: gold lacks the key, and a column that the prompt reads was not there when they were reviewed."
         )
         notes.append(f"{count(rows.unseen, 'reviewed row')} {words}")
+    notes += [each.note for each in evaluation.sides[0].contenders if each.note is not None]
     notes += reviewed_notes(rows.reviewed, rows.rows.rows)
     notes += _impossible_values(evaluation, list(now.rows.values()))
     failed = now.ladder.failed if now.ladder is not None else 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.panels import MemberRequest
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.resolved.rungs import rung_problems
+from batchpipe.engine.resolved.rungs import fitted, fitted_text, rung_problems
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.providers import RungSettings
 from batchpipe.sql.quoting import Sql, sql
@@ -20,13 +20,14 @@ OFF_THE_LADDER = 0
 class AskedRung:
     """A rung with the settings of what is asked: once, or the `parts` of a rung that votes.
 
-    `votes`: all members are asked, so that their vote is cast.
+    `votes`: all members are asked, so that their vote is cast. `notes` say what is asked otherwise than a run would.
     """
 
     rung: int
     asked: tuple[RungSettings, ...]
     parts: tuple[MemberRequest, ...] = ()
     votes: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def first_rung(resolved: Resolved, mask: int) -> int:
@@ -45,6 +46,15 @@ def sendable(resolved: Resolved, snapshot: Snapshot) -> Sql:
         typed=snapshot.typed(read),
         rungs=rungs_sql(resolved.whens),
     )
+
+
+def fitting(resolved: Resolved, asked: AskedRung) -> AskedRung:
+    """Return the same with room for no longer answers than the models write in a realtime call, and a note of that."""
+    providers = resolved.providers
+    own = tuple(fitted(providers, each, "realtime") for each in asked.asked)
+    cut = [(each, given) for each, given in zip(own, asked.asked, strict=True) if each != given]
+    notes = dict.fromkeys(fitted_text(providers.full_name(a), a.max_tokens, b.max_tokens) for a, b in cut)
+    return replace(asked, asked=own, notes=tuple(notes))
 
 
 def asked_on(resolved: Resolved, number: int) -> AskedRung:
@@ -77,8 +87,10 @@ def asked_of(resolved: Resolved, name: str) -> AskedRung:
             if (one.provider, one.model) == (provider, model):
                 return AskedRung(rung=each.rung, asked=(one,), parts=(part,))
     settings = RungSettings(model=model, max_tokens=resolved.rungs[0].max_tokens, provider=provider)
+    found = AskedRung(rung=OFF_THE_LADDER, asked=(settings,))
+    (settings,) = fitting(resolved, found).asked
     output_format, sent = resolved.file.pipeline.output.format, resolved.sent_schema(settings)
     for problem in rung_problems(providers, settings, output_format=output_format, sent_schema=sent):
         if problem.level == "error":
             raise PipelineError(problem.what, where=f"--model {model}", hint=problem.hint)
-    return AskedRung(rung=OFF_THE_LADDER, asked=(settings,))
+    return found

@@ -39,13 +39,14 @@ AGREEMENT = Sql("_agreement")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
     """A model with its settings under one prompt version. `number` is its rung; models off the ladder have the numbers
-    after it.
+    after it. `note` says that one is asked for shorter answers than the first rung is.
     """
 
     number: int
     model: str
     on_ladder: bool
     resolved: Resolved
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,14 +25,16 @@ from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evalua
 from batchpipe.engine.quality.judges import NAMING_RECIPE, SHOWN_HASH, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.local_rung import refuse_missing_packages
+from batchpipe.engine.resolved.panels import settings_of
 from batchpipe.engine.resolved.resolve import Resolved, resolve
+from batchpipe.engine.resolved.rungs import fitted, fitted_text
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.contents import joint_columns
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.evaluations import EVALUATION, SEPARATOR
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.pipeline.sending import Rung
+from batchpipe.pipeline.sending import Member, Rung
 from batchpipe.store.database import Work
 
 # The sides of an evaluation and the judges of its fields.
@@ -148,8 +150,9 @@ def _side(
     listed = {context.providers.split(each.name) for each in rungs}
     asked = dict.fromkeys(wanted.models)
     others = [each for each in asked if context.providers.split(each) not in listed]
-    room = rungs[0].members[0].max_tokens
-    models = [*rungs, *_members(context, rungs, wanted), *(Rung(model=each, max_tokens=room) for each in others)]
+    room = rungs[0].members[0].max_tokens or 0
+    named = [_named_rung(context, file, each, room) for each in others]
+    models = [*rungs, *_members(context, rungs, wanted), *named]
     ladder, contenders = resolved(file), []
     for number, rung in enumerate(models, start=1):
         alone = rung.model_copy(update={"accept": None, "when": None})
@@ -163,8 +166,19 @@ def _side(
             wrong = [replace(each, where=f"the model {rung.model}") for each in error.problems]
             raise PipelineError.from_problems(wrong) from error
         model = rung.name if rung.votes else context.providers.full_name(own.rungs[0])
-        contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
+        most = own.rungs[0].max_tokens
+        note = fitted_text(model, most, room) if any(rung is each for each in named) and most < room else None
+        on_ladder = number <= len(rungs)
+        contenders.append(Contender(number=number, model=model, on_ladder=on_ladder, resolved=own, note=note))
     return EvaluatedPrompt(label=label, ladder=ladder, contenders=tuple(contenders))
+
+
+def _named_rung(context: Context, file: PipelineFile, name: str, room: int) -> Rung:
+    """Return the rung of a model that the command line names: with this room for an answer, or what the model writes at
+    most.
+    """
+    rung = settings_of(file, context.providers, Member(model=name, max_tokens=room), "")
+    return Rung(model=name, max_tokens=fitted(context.providers, rung, rung.mode).max_tokens)
 
 
 def _members(context: Context, rungs: Sequence[Rung], wanted: Wanted) -> list[Rung]:

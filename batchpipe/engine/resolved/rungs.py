@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.common.errors import Problem
 from batchpipe.engine.resolved.panels import MemberRequest, members_of, seats, settings_of
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, SentSchema
+from batchpipe.providers import Mode, ProviderRules, RuleProblem, RungSettings, SentSchema
 from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.validate import schema_errors
 
@@ -96,6 +96,17 @@ def schema_problems_of(file: PipelineFile, ladder: Ladder | None, full: Mapping[
     return [Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint) for path, what, hint in found]
 
 
+def fitted(providers: KnownProviders, rung: RungSettings, mode: Mode) -> RungSettings:
+    """Return a rung with room for no longer an answer than its model writes in this mode."""
+    cap = providers.of(rung.provider).rules.max_output_tokens(rung.usual_name, mode)
+    return rung if cap is None or rung.max_tokens <= cap else replace(rung, max_tokens=cap)
+
+
+def fitted_text(model: str, most: int, wanted: int) -> str:
+    """Return the sentence that a model is asked for shorter answers than the rung allows that it was held against."""
+    return f"{model} is asked with max_tokens = {most:,}, the most that it writes, and not with {wanted:,}."
+
+
 def rung_problems(
     providers: KnownProviders, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
 ) -> Sequence[RuleProblem]:
@@ -108,6 +119,6 @@ def rung_problems(
     found = provider.rules.problems(rung, output_format=output_format, sent_schema=sent_schema)
     if owner is not None:
         what = f"`{rung.model}` is a model of the provider {owner}, and this rung asks {provider.name}"
-        other = RuleProblem(key="model", what=what, hint=f'Write model = "{owner}:{rung.model}".')
+        other = RuleProblem(key="model", what=what, hint=f'Name it with its provider: "{owner}:{rung.model}".')
         return [other, *(each for each in found if each.key != "model")]
     return found if provider.own_address else [each for each in found if each.key != "model"]

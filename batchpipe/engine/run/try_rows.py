@@ -17,7 +17,7 @@ from batchpipe.common.errors import InputError, ProviderError, UsageError
 from batchpipe.common.held_room import HeldRoom
 from batchpipe.engine.answers.validation import ALONE, validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung, sendable
+from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung, fitting, sendable
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
 from batchpipe.engine.calls.tried import TriedRow, member_of, sum_known
@@ -68,7 +68,9 @@ class TryOptions:
 
 @dataclass(slots=True, kw_only=True)
 class RowTry:
-    """Tries rows of one pipeline. `work` is its working database; the output table is not touched."""
+    """Tries rows of one pipeline. `work` is its working database; the output table is not touched. `notes` say what is
+    asked otherwise than a run would.
+    """
 
     context: Context
     resolved: Resolved
@@ -77,6 +79,7 @@ class RowTry:
     folder: Path
     params: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = field(default="", init=False)
+    notes: dict[str, None] = field(default_factory=dict, init=False)
     _said: Mapping[str, RowHints] = field(default_factory=dict, init=False)
     _local_model: str | None = field(default=None, init=False)
 
@@ -217,10 +220,9 @@ class RowTry:
         Raises PipelineError for a model that cannot be asked so, UsageError for a rung that there is not.
         """
         resolved = self.resolved
-        if options.model is not None:
-            rung = asked_of(resolved, options.model)
-        else:
-            rung = asked_on(resolved, options.rung or first_rung(resolved, mask))
+        number, name = options.rung or first_rung(resolved, mask), options.model
+        rung = fitting(resolved, asked_of(resolved, name) if name is not None else asked_on(resolved, number))
+        self.notes |= dict.fromkeys(rung.notes)
         parts = [each.part for each in rung.parts] or [""]
         asked = zip(rung.asked, parts, strict=True)
         return rung, [self._request(key, values, rung.rung, settings, part) for settings, part in asked]

@@ -12,7 +12,7 @@ from typing import Any
 from batchpipe.common.likeness import nearest
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
-from batchpipe.providers.anthropic.models import KnownModel, find_model, listed_models, model_data, retires
+from batchpipe.providers.anthropic.models import KnownModel, find_model, listed_models, model_data, most_output, retires
 from batchpipe.providers.shared.settings import (
     Test,
     is_number,
@@ -111,10 +111,9 @@ def _model(model: str) -> Iterator[RuleProblem]:
 
 
 def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
-    batch = rung.mode == "batch"
-    cap = (model.long_output if batch else None) or model.max_output
+    cap = most_output(model, rung.mode)
     if cap is not None and rung.max_tokens > cap:
-        where = "in a batch" if batch else "in a realtime call"
+        where = "in a batch" if rung.mode == "batch" else "in a realtime call"
         what = f"`{rung.model}` writes at most {cap:,} tokens {where}; max_tokens is {rung.max_tokens:,}"
         yield RuleProblem(key="max_tokens", what=what, hint=f"Write max_tokens = {cap} or less.")
     elif model.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _FEW_TOKENS:

@@ -9,6 +9,7 @@ from datetime import date
 from functools import cache
 from typing import Any
 
+from batchpipe.providers import Mode
 from batchpipe.providers.shared.models import by_model, read_model_data
 
 _SNAPSHOT_DATE = re.compile(r"[-@]\d{8}$")
@@ -35,6 +36,11 @@ class KnownModel:
     disabled_up_to_high: bool = False  # thinking can be turned off only up to effort "high"
     effort: bool | None = None
     inference_geo: bool | None = None
+
+
+def most_output(model: KnownModel, mode: Mode) -> int | None:
+    """Return the most output tokens of a model in this mode."""
+    return (model.long_output if mode == "batch" else None) or model.max_output
 
 
 @cache

@@ -14,6 +14,7 @@ from batchpipe.providers import (
     Encoder,
     Limits,
     MediaLimits,
+    Mode,
     RuleProblem,
     RungSettings,
     SentSchema,
@@ -21,7 +22,7 @@ from batchpipe.providers import (
 )
 from batchpipe.providers.anthropic import encoding, media
 from batchpipe.providers.anthropic.lint import problems
-from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
+from batchpipe.providers.anthropic.models import cached_from, find_model, model_data, most_output
 from batchpipe.providers.shared.lines import count_sql, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines, written
 from batchpipe.schema.reduce import schema_problems, sent_schema
@@ -124,9 +125,9 @@ class Rules:
     ) -> Sequence[RuleProblem]:
         return problems(rung, output_format=output_format, sent_schema=sent_schema)
 
-    def max_output_tokens(self, model: str) -> int | None:
-        """Return the most output tokens without a beta header; retries are not raised above it."""
-        return find_model(model).max_output
+    def max_output_tokens(self, model: str, mode: Mode = "realtime") -> int | None:
+        """Return the most output tokens; in batches with a beta header. Retries are not raised above it without one."""
+        return most_output(find_model(model), mode)
 
     def context_tokens(self, model: str) -> int | None:
         """Return the most tokens of a request with its answer."""

@@ -14,6 +14,7 @@ from batchpipe.providers import (
     Encoder,
     Limits,
     MediaLimits,
+    Mode,
     RuleProblem,
     RungSettings,
     SentSchema,
@@ -126,7 +127,7 @@ class Rules:
     ) -> Sequence[RuleProblem]:
         return problems(rung, output_format=output_format, sent_schema=sent_schema)
 
-    def max_output_tokens(self, model: str) -> int | None:
+    def max_output_tokens(self, model: str, mode: Mode = "realtime") -> int | None:
         """Return the most output tokens of one request, with those of thinking."""
         return find_model(model).max_output
 

@@ -14,6 +14,7 @@ from batchpipe.providers import (
     Encoder,
     Limits,
     MediaLimits,
+    Mode,
     RuleProblem,
     RungSettings,
     SentSchema,
@@ -156,7 +157,7 @@ class Rules:
     ) -> Sequence[RuleProblem]:
         return problems(self.endpoint, rung, output_format=output_format)
 
-    def max_output_tokens(self, model: str) -> int | None:
+    def max_output_tokens(self, model: str, mode: Mode = "realtime") -> int | None:
         return find_model(model).max_output
 
     def context_tokens(self, model: str) -> int | None:
