@@ -21,7 +21,7 @@ from batchpipe.project.settings import PREFIX, Settings
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
 from batchpipe.providers import REGISTRY, Provider
 from batchpipe.providers.known import KnownProvider
-from batchpipe.providers.shared.credentials import checked_key
+from batchpipe.providers.shared.credentials import checked_key, checked_proxies
 
 if TYPE_CHECKING:
     import httpx2
@@ -75,8 +75,10 @@ class Access:
     def make(self, provider: KnownProvider) -> Provider:
         """Return a provider with its calls.
 
-        Raises CredentialsError without a key, and where a key may not be sent to the address.
+        Raises CredentialsError without a key, where a key may not be sent to the address, and for a proxy that cannot
+        be used.
         """
+        checked_proxies()
         module, table = provider.module, self._table(provider)
         found = credentials(self.environment, self.root, module.VARIABLES)
         values = {name: secret.get_secret_value() for name, secret in found.items()}
@@ -107,6 +109,7 @@ class Access:
 
     def emulated(self, provider: KnownProvider, url: str, key: str) -> Provider:
         """Return a provider that the emulator at `url` plays. It needs no key, and no header is sent to it."""
+        checked_proxies()
         module = provider.module
         path = urlsplit(module.DEFAULT_BASE_URL).path.rstrip("/")
         return module.provider({module.KEY_VARIABLE: key}, base_url=url + path, endpoint=provider.endpoint)
