@@ -9,6 +9,11 @@ from projects import BASIC, Project
 
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.try_rows import try_rows
+from batchpipe.common.progress import Phase, Progress
+from batchpipe.engine.run.options import RunOptions
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.pipeline.load import load
 
 
 def given(project: Project, count: int, text: str = BASIC) -> None:
@@ -105,3 +110,30 @@ def test_a_run_and_an_evaluation_at_once_buy_nothing_twice(project: Project, fir
     report(project)
     assert project.requests_sent() == 12
     assert bought_twice(project) == []
+
+
+def test_an_answer_that_comes_while_a_run_plans_is_not_bought_again(project: Project) -> None:
+    """A plan looks for answers first, and for what is in flight later: here an evaluation's answers come in between."""
+    given(project, 12)
+    project.control("faults", {"delay_seconds": 3600})
+    assert run_eval(project, no_wait=True).code == 5
+    context, phases = project.context(), list[str]()
+
+    def watch(_: str, progress: Progress) -> None:
+        if isinstance(progress, Phase) and progress.name == "rendering" and not phases:
+            phases.append(progress.name)
+            project.control("clock", {"advance_seconds": 7200})
+            report(project)
+
+    context.watch = watch
+    run = PipelineRun(
+        context=context,
+        file=load(project.root / "pipelines" / "demo.toml", project.root),
+        options=RunOptions(),
+        tell=lambda name, text: project.said.append(f"{name}: {text}"),
+        confirm=project.confirm,
+    )
+    (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
+    context.close()
+    assert (outcome.error, outcome.result.rows["accepted"], phases) == (None, 12, ["rendering"])
+    assert project.requests_sent() == 12

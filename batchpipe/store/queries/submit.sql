@@ -153,7 +153,7 @@ SELECT requests, batch_id FROM ledger.batches WHERE is_open AND list_contains($b
 SELECT count(*) > 0 FROM ledger.commits WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID
 
 -- name: newer_facts
--- What others have asked, decided and reviewed since a plan.
+-- What others have asked, got answered, decided and reviewed since a plan.
 SELECT pipeline, key_id, fingerprint, rung, false AS reviewed FROM ledger.requests
 WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({pipelines})
 UNION ALL
@@ -167,6 +167,12 @@ UNION ALL
 SELECT pipeline, NULL, fingerprint, NULL, false FROM ledger.requests
 WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline NOT IN ({pipelines})
     AND split_part(pipeline, ':', 1) IN ({families})
+UNION ALL
+-- What was in flight when a plan looked for answers may have been answered before it looked at what is in flight.
+SELECT q.pipeline, NULL, q.fingerprint, NULL, false
+FROM ledger.results r
+JOIN ledger.requests q USING (chunk_id, custom_id)
+WHERE r.seq > $since AND r.run_id IS DISTINCT FROM $run_id::UUID AND split_part(q.pipeline, ':', 1) IN ({families})
 
 -- name: asked_since
 -- Whether a row that goes up has a newer request, decision or review, or its request was asked by somebody else.
