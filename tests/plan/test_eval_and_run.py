@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from calls import ask, call_here, spawn
 from helpers.gold import GOLD, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report, run_eval
@@ -9,7 +12,9 @@ from projects import BASIC, Project
 
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.try_rows import try_rows
+from batchpipe.common.errors import LockedError
 from batchpipe.common.progress import Phase, Progress
+from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import run_pipelines
@@ -137,3 +142,41 @@ def test_an_answer_that_comes_while_a_run_plans_is_not_bought_again(project: Pro
     context.close()
     assert (outcome.error, outcome.result.rows["accepted"], phases) == (None, 12, ["rendering"])
     assert project.requests_sent() == 12
+
+
+def test_a_second_evaluation_says_at_once_who_is_at_it_and_sends_nothing(project: Project) -> None:
+    given(project, 20, LADDER)
+    answer_by(project, answer_lines(gold_rows(20), RIGHT))
+    project.control("faults", {"delay_seconds": 3600})
+    first = spawn(project, "eval", "demo", "--models", "all")
+    assert first.stderr is not None
+    assert any("submitted" in line for line in first.stderr)
+    with pytest.raises(LockedError, match=f"demo is being evaluated by process {first.pid}") as caught:
+        run_eval(project, models="all")
+    assert "batchpipe status demo" in str(caught.value.hint)
+    assert "demo:" not in str(caught.value)
+    project.control("faults", {})
+    project.control("clock", {"advance_seconds": 7200})
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    report(project, models="all")
+    assert project.requests_sent() == 40
+
+
+def test_an_evaluation_waits_for_a_run_that_records_what_is_its_own(project: Project) -> None:
+    given(project, 6)
+    report(project)
+    locks = project.root / ".batchpipe" / "locks"
+    [own] = {each.stem for each in locks.glob("demo:eval:*.lock")}
+    taken = threading.Event()
+
+    def hold() -> None:
+        with pipeline_lock(locks, own, project.context().clock()):
+            taken.set()
+            time.sleep(3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    assert report(project)["ladder"]["n"] == 6
+    holder.join()

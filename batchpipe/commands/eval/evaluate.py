@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
@@ -46,6 +47,7 @@ from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.evaluation.library import scipy_stats
 from batchpipe.html.render import report_path, write_report
+from batchpipe.pipeline.evaluations import BOUGHT, EVALUATION, SEPARATOR
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
@@ -73,15 +75,15 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         refuse(request, made_up=made_up)
         for each in (*request.model, *([request.as_good_as] if request.as_good_as else [])):
             context.providers.of(context.providers.split(each)[0], where="--model")
-        look_before_evaluation(context, work, file)
-        wanted = Wanted(
-            every=_every(request),
-            models=request.model,
-            sample=request.sample,
-            params=params,
-            against=_against(context, work, file, request),
-        )
-        with context.temporary_folder("eval-") as folder:
+        with _alone(context, file, request), context.temporary_folder("eval-") as folder:
+            look_before_evaluation(context, work, file)
+            wanted = Wanted(
+                every=_every(request),
+                models=request.model,
+                sample=request.sample,
+                params=params,
+                against=_against(context, work, file, request),
+            )
             evaluation = prepare_rows(context, work, file, request, wanted, folder)
             bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
             claims = value_claims(request, evaluation.gold.fields, evaluation.sides[0].ladder)
@@ -111,6 +113,18 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     _print(call, request, report, tuned, waiting=waiting)
     below = bool(report.shortfalls) or (tuned is not None and not tuned.tuning.reached)
     return PENDING if waiting else FAILED_ROWS if below else DONE
+
+
+@contextmanager
+def _alone(context: Context, file: PipelineFile, request: EvalRequest) -> Iterator[None]:
+    """Let one evaluation with gold, and one against a model, go on at a time: two would ask the same models.
+
+    Raises LockedError where another process is at it.
+    """
+    kind = EVALUATION if request.as_good_as is None else BOUGHT
+    locks = context.database.make_folder("locks")
+    with pipeline_lock(locks, f"{file.pipeline.name}{SEPARATOR}{kind}", context.clock()):
+        yield
 
 
 def _every(request: EvalRequest) -> bool:

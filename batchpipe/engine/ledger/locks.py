@@ -1,4 +1,6 @@
-"""Allow one run of a pipeline at a time, by a lock of the operating system: a killed process cannot leave it behind."""
+"""Allow one run or evaluation of a pipeline at a time, by a lock of the operating system: a killed process cannot leave
+it behind.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,18 @@ from pathlib import Path
 
 from batchpipe.common import modes
 from batchpipe.common.errors import LockedError
+from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
 from batchpipe.store.disk import disk_error
+
+# How long a model of an evaluation waits for a run, which holds its lock for moments to record what it finds of it.
+MOMENTS_SECONDS = 10.0
 
 
 @contextmanager
-def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
+def pipeline_lock(folder: Path, pipeline: str, now: datetime, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock of `pipeline` in `folder`.
 
-    Raises LockedError at once, with the holder's name, where another process holds the lock.
+    Raises LockedError, with the holder's name, where another process still holds the lock after `wait_seconds`.
     """
     from filelock import FileLock, Timeout  # its import takes longer than a command that only looks
 
@@ -31,7 +37,7 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # raises where a file system has no locks; filelock would do without
             # The lock keeps the mode of a file that is there.
             lock = FileLock(path, mode=os.fstat(file.fileno()).st_mode & 0o777 | modes.PRIVATE_FILE)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_seconds)
     except Timeout as error:
         raise _held(pipeline, holder) from error
     except OSError as error:
@@ -63,6 +69,7 @@ def _held(pipeline: str, holder: Path) -> LockedError:
         who = f"process {holding['process']}, since {holding['since']}"
     except (OSError, ValueError, KeyError):
         who = "another process"
-    what = f"{pipeline} is being run by {who}"
-    hint = f"Wait for it, or look at it with: batchpipe status {pipeline}"
+    name, doing = evaluated_pipeline(pipeline), "evaluated" if is_evaluation(pipeline) else "run"
+    what = f"{name} is being {doing} by {who}"
+    hint = f"Wait for it, then run the same command again; or look at it with: batchpipe status {name}"
     return LockedError(what, where=str(holder.parent), hint=hint)

@@ -21,7 +21,7 @@ from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
-from batchpipe.engine.ledger.locks import pipeline_lock
+from batchpipe.engine.ledger.locks import MOMENTS_SECONDS, pipeline_lock
 from batchpipe.engine.ledger.raw_folder import raw_folder_of
 from batchpipe.engine.ledger.renames import linked_by, with_history
 from batchpipe.engine.plan.history_gate import keys_gate
@@ -173,8 +173,8 @@ class PipelineRun:
         """
         context, database = self.context, self.context.database
         database.make_folder("spill")
-        locks = database.make_folder("locks")
-        self._stack.enter_context(pipeline_lock(locks, self.name, context.clock()))
+        wait = MOMENTS_SECONDS if self.prepared else 0.0
+        self._stack.enter_context(pipeline_lock(database.make_folder("locks"), self.name, context.clock(), wait))
         self._begun = True
         self.work = context.work()
         self._stack.callback(self.work.close)
