@@ -211,6 +211,7 @@ def _bug(call: Handled, error: Exception) -> int:
         return _failed(call, unwritable(error))
     known = of_system(error)
     if known is not None:
+        known.__cause__ = error
         return _failed(call, known)
     _report(call, error, bug(write_bug_report(error, call.logs, call.command)))
     return BUG

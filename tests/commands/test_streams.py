@@ -75,6 +75,7 @@ def test_a_stream_that_is_closed_is_not_asked_for(answered: Project, closed: str
     [
         (MemoryError(), "not enough memory"),
         (duckdb.OutOfMemoryException("Out of Memory Error: Allocation failure"), "not enough memory"),
+        (duckdb.OutOfMemoryException("failed to allocate data of size 512.0 MiB (1 MiB/286 MiB used)"), "too long"),
         (ImportError("module.so: failed to map segment from shared object"), "not enough memory"),
         (RuntimeError("can't start new thread"), "thread"),
         (OSError(errno.EMFILE, "Too many open files"), "too many files"),

@@ -22,6 +22,17 @@ def test_sixty_rows_of_a_megabyte_are_planned(project: Project, rungs: str) -> N
     assert plan.rows_by_reason["new"] + plan.rows_by_reason["failed"] == 60
 
 
+def test_a_prompt_of_many_pages_is_sent_for_thousands_of_rows(project: Project) -> None:
+    # DuckDB works on 2,048 rows at once: their requests have 280 MB.
+    manual = "The rule is that a rule is a rule. " * 3_900
+    project.pipeline(
+        '[input]\nquery = "SELECT range AS id, \'x\' AS body FROM range(2100)"\nkey = "id"\n'
+        f'[prompt]\nuser_text = """{manual}\n{{{{ body }}}}"""\n'
+        '[output.fields.label]\ntype = "boolean"\n[[models]]\nmodel = "claude-haiku-4-5"\nmax_tokens = 50\n'
+    )
+    assert project.run().rows["accepted"] == 2_100
+
+
 @pytest.mark.parametrize(
     ("columns", "hint"),
     [

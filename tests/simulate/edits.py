@@ -99,11 +99,13 @@ def _edit_pilot(project: Project, chance: random.Random) -> None:
 
 def _edit_budget(project: Project, chance: random.Random) -> None:
     project.max_usd = chance.choice(("", "0.002", "0.02", "1"))
+    project.day_usd = chance.choice(("", "", "0.002", "0.02"))
     project.reserve = chance.choice(("", "most"))
 
 
 def _edit_project_budget(project: Project, chance: random.Random) -> None:
     project.all_usd = chance.choice(("", "0.003", "0.03"))
+    project.all_day_usd = chance.choice(("", "", "0.003", "0.03"))
 
 
 def _edit_votes(project: Project, chance: random.Random) -> None:

@@ -24,7 +24,7 @@ from .history import Step
 from .mishaps import DATABASE, MISHAPS, older_image
 from .project import LADDERS, Project
 from .provider import Provider
-from .rules import Licences, ViolatedError, Violation
+from .rules import Days, Licences, ViolatedError, Violation
 from .world import Trouble, World
 
 SETTLING_RUNS = 10
@@ -64,6 +64,7 @@ class Play:
     computer: Computer
     rival: Computer
     licences: Licences = field(default_factory=Licences)
+    days: Days = field(default_factory=Days)
     received: set[tuple[str, str]] = field(default_factory=set)
     backups: list[dict[str, bytes]] = field(default_factory=list)
     resting: bool = False
@@ -130,7 +131,7 @@ class Play:
         """
         self.world.say("settle")
         project = self.project
-        project.max_usd, project.all_usd, project.pilot = "", "", 0
+        project.max_usd, project.day_usd, project.all_usd, project.all_day_usd, project.pilot = "", "", "", "", 0
         which = "--all" if project.followers else project.name
         self.write()
         self.provider.rules(project.provider_rules(delay_seconds=600.0))
@@ -177,13 +178,15 @@ class Play:
         self.world.counts["requests sold"] += len(new)
         self._first(rules.of_sales(new, self.provider.sales, self.project, self.licences))
         self._first(rules.of_budget(new, self.provider.sales, self.project, called))
+        if not self.world.counts["clock jumps"]:
+            self._first(self.days.passed(new, self.provider.sales, self.project, called))
         if called.words[0] != "run":
             return
         self.resting = called.code in DONE
         if called.code in WRITTEN and len(self.world.doing) == 0:
             judged = "--where" not in called.words
             self._first(rules.of_output(self.database, self.project, self.provider.sales, judged=judged))
-            if called.code in DONE and "--all" in called.words and not (self.project.max_usd or self.project.all_usd):
+            if called.code in DONE and "--all" in called.words and not self.project.has_budget:
                 self._first(rules.of_chain(self.database, self.project, self.provider.sales))
             self.received |= rules.raw_ids(self.root)
 

@@ -89,6 +89,8 @@ class Project:
     most_samples: int = 1
     member: str = ""
     all_usd: str = ""
+    all_day_usd: str = ""
+    day_usd: str = ""
     local: bool = False
     max_requests: int = 6
     attempts: int = 3
@@ -103,6 +105,11 @@ class Project:
     def reviewed(self) -> dict[tuple[int, str], str]:
         """Return the label that a person gave last to each row as it was shown then."""
         return dict(self.said)
+
+    @property
+    def has_budget(self) -> bool:
+        """Return whether anything bounds what may be spent."""
+        return any((self.max_usd, self.day_usd, self.all_usd, self.all_day_usd))
 
     @property
     def has_note(self) -> bool:
@@ -133,7 +140,7 @@ class Project:
         check = f'[output.checks]\nsure = "score > {LEAST_SCORE}"\n' if self.check else ""
         pilot = f"[pilot]\nrows = {self.pilot}\n" if self.pilot else ""
         reserve = f'reserve = "{self.reserve}"\n' if self.reserve else ""
-        budget = f"[budget]\nmax_usd = {self.max_usd}\n{reserve}" if self.max_usd else ""
+        budget = _budget(self.max_usd, self.day_usd, reserve)
         photo, shown = (PHOTO, "{{ image(photo) }}") if self.pictures else ("", "")
         items, tables = "", ""
         if self.has_items:
@@ -214,7 +221,7 @@ attempts = {self.attempts}
         """
         folder = root / "pipelines"
         folder.mkdir(exist_ok=True)
-        budget = f'[budget]\nmax_usd = {self.all_usd}\nreserve = "most"\n' if self.all_usd else ""
+        budget = _budget(self.all_usd, self.all_day_usd, 'reserve = "most"\n')
         (root / "batchpipe.toml").write_text(budget, encoding="utf-8")
         for path in folder.glob("*.toml"):
             if path.stem not in self.pipelines:
@@ -302,3 +309,9 @@ def room(model: str, place: int) -> int:
 def true_label(body: str) -> str:
     """Return the label that the text of a row says."""
     return body.partition(" is ")[2].partition(";")[0]
+
+
+def _budget(ever_usd: str, day_usd: str, reserve: str) -> str:
+    ever = f"max_usd = {ever_usd}\n" if ever_usd else ""
+    day = f"max_usd_per_day = {day_usd}\n" if day_usd else ""
+    return f"[budget]\n{ever}{day}{reserve}" if ever or day else ""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,33 @@ def of_budget(new: Sequence[Sale], all_sales: Sequence[Sale], project: Project, 
         if new and limit and spent > Decimal(limit):
             what = f"{called}: {len(new)} requests sold, {spent} US dollars spent of {limit}"
             yield Violation(rule="budgets are kept", what=what)
+
+
+@dataclass(slots=True)
+class Days:
+    """The budgets of days (UTC), each as it was at the last sale of that day, where the most of a batch is reserved."""
+
+    limits: dict[date, Decimal] = field(default_factory=dict)
+
+    def passed(
+        self, new: Sequence[Sale], all_sales: Sequence[Sale], project: Project, called: Called
+    ) -> Iterator[Violation]:
+        """Yield it where what was sold on a day cost more than that day's budget, also if it is known only later."""
+        own = project.day_usd if project.reserve == "most" and not project.followers else ""
+        limits = [Decimal(each) for each in (own, project.all_day_usd) if each]
+        for day in {_day(sale) for sale in new}:
+            self.limits.pop(day, None)
+            if limits:
+                self.limits[day] = min(limits)
+        for day, limit in self.limits.items():
+            spent = sum((sale.cost_usd for sale in all_sales if _day(sale) == day), Decimal(0))
+            if spent > limit:
+                what = f"{called}: {spent} US dollars spent of {limit} on {day}"
+                yield Violation(rule="budgets of days are kept", what=what)
+
+
+def _day(sale: Sale) -> date:
+    return datetime.fromtimestamp(sale.at, UTC).date()
 
 
 def not_saved(root: Path, sales: Sequence[Sale]) -> set[int]:

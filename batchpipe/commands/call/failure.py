@@ -69,6 +69,9 @@ def of_system(error: Exception) -> BatchpipeError | None:
 
     That is memory, a thread, one more open file, or a file that may not be read.
     """
+    if type(error).__name__ == "OutOfMemoryException" and "used)" in str(error):
+        hint = "Send fewer rows at once, as with --limit 500, or shorten the texts of the prompt and the input."
+        return DatabaseError("the texts are too long for the memory that DuckDB may use here", hint=hint)
     unloaded = isinstance(error, ImportError) and re.search("failed to map|Cannot allocate", str(error))
     if unloaded or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryException":
         return _refused("there is not enough memory", "Free memory, or let the process have more of it (ulimit -v)")

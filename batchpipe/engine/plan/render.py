@@ -27,7 +27,9 @@ from batchpipe.store.queries import query
 from batchpipe.template.hints import RowHints
 
 Render: TypeAlias = Callable[[Mapping[str, Any]], Message]
-BLOCK_ROWS = 5_000
+# Rows are rendered and kept in blocks. Who reads a block holds it, so that long requests make small ones.
+BLOCK_ROWS, FIRST_BLOCK_ROWS = 5_000, 64
+BLOCK_BYTES = 16_000_000
 WINDOW_ROWS = 100_000
 MAX_SHOWN_ANSWER = 4_000
 MAX_SHOWN_KEY = 100
@@ -117,20 +119,23 @@ def _write(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
         done, total = 0, sum(rows for _, _, rows in windows)
-        for given in _blocks(connection, snapshot, read, windows, hints, with_parts=bool(resolved.panels)):
-            if watch is not None:
-                watch(Phase(name="rendering", done=done, total=total))
-            said = hints.of([row[-3:] for row in given]) if hints is not None else [None] * len(given)
-            block = [row[:-3] for row in given] if hints is not None else given
-            try:
-                if resolved.panels:
-                    rows = _rendered_with_parts(block, said, read, resolved, cache_marks, older_recipes)
-                else:
-                    rows = _rendered(block, said, read, resolved, cache_marks, older_recipes, [])
-            except TemplateError as error:
-                raise _error_of_row(error, connection, resolved, snapshot, block, read[0]) from error
-            writer.write_table(pyarrow.table(rows, schema=schema))
-            done += len(block)
+        reader, rows_of_block = connection.cursor(), FIRST_BLOCK_ROWS
+        for _ in _read_windows(reader, snapshot, read, windows, hints, with_parts=bool(resolved.panels)):
+            while given := reader.fetchmany(rows_of_block):
+                if watch is not None:
+                    watch(Phase(name="rendering", done=done, total=total))
+                said = hints.of([row[-3:] for row in given]) if hints is not None else [None] * len(given)
+                block = [row[:-3] for row in given] if hints is not None else given
+                try:
+                    if resolved.panels:
+                        rows = _rendered_with_parts(block, said, read, resolved, cache_marks, older_recipes)
+                    else:
+                        rows = _rendered(block, said, read, resolved, cache_marks, older_recipes, [])
+                except TemplateError as error:
+                    raise _error_of_row(error, connection, resolved, snapshot, block, read[0]) from error
+                rows_of_block = min(max(BLOCK_BYTES // max(map(len, rows["params"]), default=1), 1), BLOCK_ROWS)
+                writer.write_table(pyarrow.table(rows, schema=schema), row_group_size=rows_of_block)
+                done += len(block)
     modes.settle(path)
 
 
@@ -210,16 +215,18 @@ def template_values(resolved: Resolved, recipe: int | None = None) -> RowValues:
     return row_values(columns, resolved.version.recipe if recipe is None else recipe)
 
 
-def _blocks(
-    connection: Connection,
+def _read_windows(
+    reader: Connection,
     snapshot: Snapshot,
     read: Sequence[RowValues],
     windows: Sequence[tuple[int, int, int]],
     hints: Hints | None,
     *,
     with_parts: bool,
-) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield blocks of rows: position, continues, rungs, next_rung, max_tokens, feedback answer and error, the columns.
+) -> Iterator[None]:
+    """Let `reader` read one window after the other, and yield when its rows can be fetched.
+
+    A row has position, continues, rungs, next_rung, max_tokens, feedback answer and error, and the columns.
 
     The columns come once as each of `read` reads them. `with_parts` adds how the row's members stand. Last comes what
     `hints` takes of a row.
@@ -231,14 +238,10 @@ def _blocks(
     values += hints.select if hints is not None else []
     parts = query("standings_to_render") if with_parts else Sql("")
     values_of = {"values": joined(", ", values), "snapshot": snapshot.relation, "parts": parts}
-    statement, reader = query("values_to_render", **values_of), connection.cursor()
+    statement = query("values_to_render", **values_of)
     for first, last, _ in windows:
-        reader.execute(
-            statement,
-            {"first": first, "last": last},
-        )
-        while block := reader.fetchmany(BLOCK_ROWS):
-            yield block
+        reader.execute(statement, {"first": first, "last": last})
+        yield
 
 
 def _windows(connection: Connection) -> list[tuple[int, int, int]]:
