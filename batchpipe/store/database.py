@@ -28,6 +28,7 @@ from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quo
 from batchpipe.store.disk import disk_error, followed, is_of_storage, put, storage_error
 from batchpipe.store.empty_ledger import EmptyLedger
 from batchpipe.store.giving_way import give_way_first, giving_way, want_to_write
+from batchpipe.store.memory import Memory
 from batchpipe.store.migration import (
     apply_migrations,
     empty_image,
@@ -40,17 +41,8 @@ from batchpipe.store.opening import attach, opened_alone
 from batchpipe.store.queries import query
 
 CATALOG = Sql("store")
-MEMORY_BYTES = 300_000_000
 MOST_CORES = 4
-# Copies that a statement holds of a row group of the input, of an answer, and of an answer's JSON for each field that
-# it reads out of it.
-COPIES_OF_GROUP = 4
-COPIES_OF_HASHED = 16  # JSON is written to room for six times a text, which is doubled as it grows
-COPIES_OF_ANSWER = 4
-COPIES_FOR_FIELD = 6
-LEAST_ROWS = 64  # DuckDB joins smaller vectors
 BLOCK_ROWS = 5_000
-VECTOR_ROWS = 2_048  # the rows that DuckDB works on at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +293,7 @@ class Work:
     """An in-memory DuckDB of this process with the working tables of one pipeline; it spills to a folder.
 
     It has one thread: the statements on a batch are short, and to share them among threads costs more than it saves.
-    Statements that read fields out of answers run once for each of `parts`, which have different keys.
-    `empty_ledger` stands in for a database that is not there yet. `limit_bytes` is the limit of memory that is set.
+    `memory` is its limit of memory. `empty_ledger` stands in for a database that is not there yet.
     `keep`, called at the end with the work, returns whether it keeps the emptied connection for another one. `known` is
     what `Session.knows` has found out, `known_open` the commit at which it was looked whether anything is open, with
     what was found.
@@ -310,18 +301,15 @@ class Work:
 
     connection: Connection
     empty_ledger: EmptyLedger
-    limit_bytes: int = 0
+    memory: Memory
     keep: Callable[[Work], bool] | None = field(default=None, init=False)
     known: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict, init=False)
     known_open: tuple[int, bool] = field(default=(0, False), init=False)
-    _input_bytes: int = field(default=0, init=False)
-    _answer_bytes: int = field(default=0, init=False)
-    parts: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         """Make the working tables' schema, with its macros and its limit of memory."""
         self.connection.execute(sql("ATTACH ':memory:' AS work; {draw_order}", draw_order=query("draw_order")))
-        self.make_room_for_input(0)
+        self.memory.limit()
 
     @classmethod
     def open(cls, *, folder: Path | None = None) -> Work:
@@ -330,26 +318,8 @@ class Work:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
         if folder is not None:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
-        return cls(connection=connection, empty_ledger=EmptyLedger(connection=connection, catalog=CATALOG))
-
-    def make_room_for_input(self, group_bytes: int, vector_bytes: int = 0) -> None:
-        """Raise the memory limit for statements on an input: its largest row group has `group_bytes`, and as many rows
-        as are worked on at once `vector_bytes`. Several copies are held. What is above the limit is spilled.
-        """
-        self._input_bytes = max(COPIES_OF_GROUP * group_bytes, COPIES_OF_HASHED * vector_bytes)
-        self._limit()
-
-    def make_room_for_answers(self, vector_bytes: int, fields: int = 0, longest_bytes: int = 0) -> None:
-        """Raise the memory limit for statements on answers whose longest `VECTOR_ROWS` have `vector_bytes` together.
-
-        Answers may take half of the default limit. If reading `fields` out of them takes more, it is done in parts; one
-        holds at least the longest answer, whose copies may take memory of twice their size.
-        """
-        reserved_bytes, of_all = MEMORY_BYTES // 2, COPIES_FOR_FIELD * fields * vector_bytes
-        parts = min(max(self.parts, -(-of_all // reserved_bytes)), VECTOR_ROWS // LEAST_ROWS)
-        needed = COPIES_OF_ANSWER * vector_bytes + max(of_all // parts, 2 * COPIES_FOR_FIELD * fields * longest_bytes)
-        self.parts, self._answer_bytes = parts, max(self._answer_bytes, needed - reserved_bytes)
-        self._limit()
+        empty_ledger = EmptyLedger(connection=connection, catalog=CATALOG)
+        return cls(connection=connection, empty_ledger=empty_ledger, memory=Memory(connection=connection))
 
     @contextmanager
     def on_all_cores(self) -> Iterator[None]:
@@ -359,18 +329,12 @@ class Work:
         """
         cores = min(os.cpu_count() or 1, MOST_CORES)
         self.connection.execute(sql("SET threads = {cores}", cores=number_sql(cores)))
-        self._limit(cores)
+        self.memory.limit(cores)
         try:
             yield
         finally:
             self.connection.execute(Sql("SET threads = 1"))
-            self._limit()
-
-    def _limit(self, times: int = 1) -> None:
-        limit = times * (MEMORY_BYTES + self._input_bytes + self._answer_bytes)
-        if limit != self.limit_bytes:
-            limit_memory(self.connection, limit)
-            self.limit_bytes = limit
+            self.memory.limit()
 
     def close(self) -> None:
         """Drop the working tables, and close the database unless it is kept for another work."""
@@ -380,13 +344,11 @@ class Work:
 
 
 def _last_seq(work: Work) -> int:
-    row = work.connection.execute(Sql("SELECT coalesce(max(seq), 0) FROM ledger.commits")).fetchone()
-    return int(row[0]) if row else 0
-
-
-def limit_memory(connection: Connection, limit_bytes: int) -> None:
-    """Limit the memory of DuckDB to `limit_bytes`; what is above is spilled to disk."""
-    connection.execute(sql("SET memory_limit = '{megabytes}MB'", megabytes=number_sql(limit_bytes // 1_000_000)))
+    """Return the number of the last commit; make room for the longest requests since the last one that was seen."""
+    found = work.connection.execute(query("last_commit"), {"seen": work.memory.seen_seq}).fetchone()
+    seq, longest_bytes = found or (0, 0)
+    work.memory.make_room_for_requests(seq, longest_bytes)
+    return int(seq)
 
 
 def streamed_rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:

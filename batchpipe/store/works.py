@@ -10,6 +10,7 @@ import duckdb
 
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Work
+from batchpipe.store.memory import Memory
 from batchpipe.store.migration import roll_back
 
 
@@ -24,8 +25,14 @@ class Works:
         for number, (its_folder, idle) in enumerate(self._idle):
             if its_folder == folder:
                 del self._idle[number]
-                limit = idle.limit_bytes
-                work = Work(connection=idle.connection, empty_ledger=idle.empty_ledger, limit_bytes=limit)
+                before = idle.memory
+                memory = Memory(
+                    connection=idle.connection,
+                    limit_bytes=before.limit_bytes,
+                    seen_seq=before.seen_seq,
+                    request_bytes=before.request_bytes,
+                )
+                work = Work(connection=idle.connection, empty_ledger=idle.empty_ledger, memory=memory)
                 work.known_open = idle.known_open
                 break
         else:

@@ -33,6 +33,17 @@ def test_a_prompt_of_many_pages_is_sent_for_thousands_of_rows(project: Project) 
     assert project.run().rows["accepted"] == 2_100
 
 
+def test_long_rows_of_one_pipeline_do_not_stop_another(project: Project) -> None:
+    # DuckDB unpacks as many stored requests as lie together, and these have 290 MB.
+    rest = '[output.fields.label]\ntype = "boolean"\n[[models]]\nmodel = "claude-haiku-4-5"\nmax_tokens = 50\n'
+    for name, words in (("long", 115_000), ("demo", 2)):
+        query = f"SELECT range AS id, repeat('words ', {words}) || range AS body FROM range(420)"
+        head = f'[input]\nquery = "{query}"\nkey = "id"\n[prompt]\nuser_text = "{{{{ body }}}}"\n'
+        project.pipeline(head + rest, name)
+        rows = project.run(name).rows
+        assert rows["accepted"] == 420, (name, rows)
+
+
 @pytest.mark.parametrize(
     ("columns", "hint"),
     [

@@ -34,7 +34,7 @@ def test_the_vote_names_each_member_with_its_answer_and_its_cost(desk: Desk, tmp
     desk.pipeline(HEAD + PANEL + TOP)
     assert story(desk, "1")["votes"] == []
     members = story(desk, "1")["now"]["due"]["members"]
-    assert [each["model"] for each in members] == ["claude-haiku-4-5", "gpt-6-luna", "gemini-3.8-flash"]
+    assert [each["model"] for each in members] == ["claude-haiku-4-5", "openai:gpt-6-luna", "gemini:gemini-3.8-flash"]
     desk.run(where="id < 3")
 
     first = story(desk, "1")

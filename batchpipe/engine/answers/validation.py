@@ -15,7 +15,8 @@ from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.arrow import arrow
-from batchpipe.store.database import VECTOR_ROWS, Session, Work
+from batchpipe.store.database import Session, Work
+from batchpipe.store.memory import VECTOR_ROWS
 from batchpipe.store.queries import query
 
 BLOCK_ROWS = 10_000
@@ -74,7 +75,7 @@ def make_room_for_stored(session: Session, among: Sql, fields: int) -> None:
     """
     numbers = {"rows": number_sql(VECTOR_ROWS), "token_bytes": number_sql(TOKEN_BYTES)}
     tokens, longest = session.one(query("longest_stored", among=among, **numbers))
-    session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields, TOKEN_BYTES * longest)
+    session.work.memory.make_room_for_answers(TOKEN_BYTES * tokens, fields, TOKEN_BYTES * longest)
 
 
 def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
@@ -86,7 +87,7 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
     connection = work.connection
     measured = connection.execute(query("longest_answers", answers=answers, rows=number_sql(VECTOR_ROWS))).fetchone()
     vector_bytes, longest_bytes = measured or (0, 0)
-    work.make_room_for_answers(vector_bytes, len(rules.columns), longest_bytes)
+    work.memory.make_room_for_answers(vector_bytes, len(rules.columns), longest_bytes)
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
     # work.validated: One row is a distinct answer text, with its document or the error that makes it invalid.
     connection.execute(Sql("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)"))
@@ -141,10 +142,10 @@ def validate_answers(
             votes=votes,
         )
     select = _selected(rules, needed, voted, members)
-    for part in range(work.parts):
+    for part in range(work.memory.parts):
         of_part = Sql("")
-        if work.parts > 1:
-            numbers = {"parts": number_sql(work.parts), "part": number_sql(part)}
+        if work.memory.parts > 1:
+            numbers = {"parts": number_sql(work.memory.parts), "part": number_sql(part)}
             of_part = sql("WHERE hash(custom_id) % {parts} = {part}", **numbers)
         # work.validity: One row is a row and an answer, with whether it is valid and whether `accept` holds for it.
         made = Sql("CREATE OR REPLACE TABLE work.validity AS")

@@ -12,7 +12,8 @@ from batchpipe.engine.ledger.raw_folder import open_results, saving
 from batchpipe.providers import ProviderRules
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql
-from batchpipe.store.database import VECTOR_ROWS, Work
+from batchpipe.store.database import Work
+from batchpipe.store.memory import VECTOR_ROWS
 from batchpipe.store.queries import query
 
 BLOCK_BYTES = 2_097_152
@@ -44,7 +45,7 @@ def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path], *, exact
     sent = connection.execute(Sql("SELECT count(*) FROM work.sent WHERE leads")).fetchone()
     requests = sent[0] if sent else 0
     size = sum(each for _, each in measured)
-    work.make_room_for_answers(size * VECTOR_ROWS // max(requests, VECTOR_ROWS))
+    work.memory.make_room_for_answers(size * VECTOR_ROWS // max(requests, VECTOR_ROWS))
     _read(connection, rules, paths, [longest for longest, _ in measured], text=False)
     if exact_inputs or connection.execute(query("clear_lines")).fetchone() != (requests,):
         _read_mended(connection, rules, paths, exact_inputs=exact_inputs)

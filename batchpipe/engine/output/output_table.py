@@ -255,7 +255,7 @@ def _sources(
 
     `among` limits the keys whose reviews are looked up.
     """
-    parts = session.work.parts
+    parts = session.work.memory.parts
     fill_standing_votes(session, resolved, accepted)
     reviewed = standing_reviews(session, resolved.names, among)
     for part in range(parts):

@@ -9,7 +9,7 @@ import duckdb
 
 from batchpipe.sql.interrupting import stop_at_interrupt
 from batchpipe.sql.quoting import quote_literal
-from batchpipe.store.database import limit_memory
+from batchpipe.store.memory import limit_memory
 
 # The memory for reading the input. Where it is too little, the input is read again without this limit.
 MEMORY_BYTES = 370_000_000

@@ -24,7 +24,7 @@ from batchpipe.sql.quoting import (
     type_sql,
 )
 from batchpipe.sql.type_tree import type_tree
-from batchpipe.store.database import VECTOR_ROWS
+from batchpipe.store.memory import VECTOR_ROWS
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(

@@ -262,3 +262,11 @@ SELECT
             GROUP BY ALL
         )
     ), MAP {{}}) AS up_to
+
+-- name: last_commit
+-- The last commit, and the bytes of the longest request that was stored after the commit that was seen before.
+SELECT coalesce(max(seq), 0), (SELECT coalesce(max(bytes), 0) FROM ledger.requests WHERE seq > $seen) FROM ledger.commits
+
+-- name: longest_requests
+-- The bytes of the longest requests that lie together, as many as DuckDB reads at once.
+SELECT coalesce(max(bytes), 0)::BIGINT FROM (SELECT sum(bytes) AS bytes FROM ledger.requests GROUP BY rowid // {rows})
