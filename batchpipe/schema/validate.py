@@ -26,6 +26,8 @@ _ESCAPE = re.compile(
     r"(?P<kept>\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
     re.DOTALL,
 )
+# A string, which may lack its end, or a character outside of strings that JSON may not have there.
+_OUTSIDE_ASCII = re.compile(r'"(?:[^"\\]|\\.)*+"?|[^!-~]', re.DOTALL)
 _UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 _MAX_OBJECTS = 50
 _REPAIR_ROUNDS = 3
@@ -153,6 +155,8 @@ def _parse(answer: str) -> dict[str, Any]:
     try:
         parsed = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
+        if (seen := _OUTSIDE_ASCII.sub(_blank_if_unseen, answer)) != answer:
+            return _parse(seen)
         if (parsed := _read_all_the_same(answer)) is None:
             what = f"{error.msg} (line {error.lineno}, column {error.colno})"
             raise ValueError(f"the answer is not JSON: {what}") from error
@@ -167,6 +171,12 @@ def _parse(answer: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
     return exact
+
+
+def _blank_if_unseen(found: re.Match[str]) -> str:
+    """Return a blank for a character that nobody sees, as a byte order mark; what else is `found` as it is."""
+    text = found[0]
+    return " " if len(text) == 1 and text not in "\t\r\n" and unicodedata.category(text) in _UNSEEN else text
 
 
 def _read_all_the_same(answer: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchpipe.schema.describe import MAX_LENGTH
-from batchpipe.schema.validate import TOO_DEEP, AnswerValidator, schema_errors
+from batchpipe.schema.validate import TOO_DEEP, AnswerValidator, Format, schema_errors
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -356,6 +357,27 @@ def test_null_for_an_optional_field_is_taken_as_absent(answer: dict[str, Any], d
     assert (None if output is None else json.loads(output)) == document
     if document is None:
         assert "is missing" not in (error or "")
+
+
+@pytest.mark.parametrize("format", ["json_schema", "tool", "json"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '\ufeff{"label":"bug","free":"\u00a0\ufeff"}',
+        '\u200b{"label":"bug","free":"\u00a0\ufeff"}\u2060\x00',
+        '{\u00a0"label":\u00a0"bug",\n\u00a0"free":\u200b"\u00a0\ufeff"\u2028}\ufeff',
+    ],
+)
+def test_a_character_that_nobody_sees_does_not_make_an_answer_invalid(answer: str, format: Format) -> None:
+    assert document(answer, format) == {"label": "bug", "free": "\u00a0\ufeff"}
+
+
+def test_what_is_wrong_beside_a_character_that_nobody_sees_is_told() -> None:
+    assert error_of('\ufeff{"label":"bug",}').startswith("the answer is not JSON: trailing comma")
+    assert error_of('\ufeff["bug"]') == 'the answer is ["bug"], not one JSON object'
+    begun = time.process_time()
+    assert error_of("\ufeff" + '"\\"' * 200_000).startswith("the answer is not JSON")
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\x00", "\u200b\ufeff", "\u00a0\u2003"])
