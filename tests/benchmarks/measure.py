@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .results import Cost, Part, Profile
-from .task import pipeline
+from .task import MODEL, pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = 15
@@ -45,13 +45,13 @@ class Bench:
         path = str(self.folder / "rows.parquet")
         self._done("rows", ["write", path, str(size.rows), str(size.row_bytes), str(changed)])
 
-    def project(self, size: Size, *, at_once: bool = False) -> None:
+    def project(self, size: Size, *, at_once: bool = False, model: str = MODEL) -> None:
         """Make a new project with the pipeline `bench`; with `at_once` all batches may be in flight together."""
         for name in (".batchpipe", "batchpipe.duckdb", "pipelines"):
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (self.folder / "pipelines").mkdir()
-        text = pipeline(size.chunk, size.rows if at_once else 0)
+        text = pipeline(size.chunk, size.rows if at_once else 0, model)
         (self.folder / "pipelines" / "bench.toml").write_text(text, encoding="utf-8")
         (self.folder / "batchpipe.toml").touch()
 
@@ -119,7 +119,14 @@ class Bench:
     def _timed(
         self, name: str, size: Size, arguments: Sequence[str], codes: Sequence[int], database: Path | None = None
     ) -> Cost:
-        environment = _environment() | {"BATCHPIPE_BASE_URL": self.base_url, "ANTHROPIC_API_KEY": "sk-benchmark"}
+        environment = _environment() | {
+            "ANTHROPIC_API_KEY": "sk-benchmark",
+            "ANTHROPIC_BASE_URL": self.base_url,
+            "OPENAI_API_KEY": "sk-benchmark",
+            "OPENAI_BASE_URL": f"{self.base_url}/v1",
+            "GEMINI_API_KEY": "sk-benchmark",
+            "GOOGLE_GEMINI_BASE_URL": self.base_url,
+        }
         output = self.folder / "output.txt"
         began = time.monotonic()
         with output.open("wb") as file:

@@ -36,11 +36,11 @@ max_in_flight = {in_flight}
 """
 
 
-def pipeline(chunk: int, at_once: int = 0) -> str:
+def pipeline(chunk: int, at_once: int = 0, model: str = MODEL) -> str:
     """The pipeline file, with `chunk` requests in a batch, and room for `at_once` requests in flight where given."""
     return PIPELINE.format(
         user=USER.replace("\\", "\\\\"),
-        model=MODEL,
+        model=model,
         chunk=chunk,
         queued=max(200_000, 8 * chunk, at_once),
         in_flight=max(8, 2 * at_once // chunk + 8),
