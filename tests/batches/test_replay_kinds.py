@@ -139,6 +139,18 @@ def test_what_cannot_be_read_stops_a_run_before_it_is_bought_again(project: Proj
     assert project.run().submitted == 4
 
 
+def test_the_requests_of_another_chunk_are_not_taken_for_its_own(project: Project) -> None:
+    project.pipeline(BASIC + "[chunking]\nmax_requests = 2\n")
+    project.rows(numbered(4))
+    project.run()
+    first, second, *_ = (project.root / ".batchpipe" / "raw").glob("*.requests.parquet")
+    shutil.copy(second, first)
+    (project.root / "batchpipe.duckdb").unlink()
+    for _ in range(2):
+        assert "1 chunk cannot be read in " in (project.run().gate or "")
+    assert project.requests_sent() == 4
+
+
 def test_results_that_cannot_be_read_are_fetched_again(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(4))

@@ -183,6 +183,23 @@ def test_a_budget_holds_for_tries_too(project: Project) -> None:
     assert realtime_calls(project) == 0
 
 
+def test_what_is_answered_is_shown_whatever_the_budget(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    attempt(project, "1", "2")
+    project.pipeline(BASIC + "[budget]\nmax_usd = 0\n")
+    assert attempt(project, "1", "2").code == 0
+    assert realtime_calls(project) == 2
+
+
+def test_a_model_without_a_price_is_not_tried_where_there_is_a_budget(project: Project) -> None:
+    project.pipeline(BASIC.replace("claude-haiku-4-5", "claude-of-tomorrow") + "[budget]\nmax_usd = 1\n")
+    project.rows(numbered(2))
+    with pytest.raises(PipelineError, match="cannot be kept: no price is known"):
+        attempt(project, rows=1)
+    assert realtime_calls(project) == 0
+
+
 def test_the_text_shows_prompt_answer_verdict_and_cost_and_steers_nothing(project: Project) -> None:
     project.pipeline()
     rows = numbered(2)

@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from batchpipe.common.errors import PipelineError
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
 from batchpipe.decide.chunking import free_size, is_worth_sending, subtract_ranges
 from batchpipe.decide.reserve import largest_fitting
-from batchpipe.engine.cost.budget import Limit, project_limits, tightest
+from batchpipe.engine.cost.budget import Limit, project_limits, tightest, unpriced
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.exchange.late_refusals import SmallerChunks
 from batchpipe.engine.exchange.queues import ChosenLoad, FullQueues, queue_room
@@ -267,9 +266,7 @@ class ChunkChooser:
         rung, reserves, left_usd = self._rung(start), self.reserves, room.left_usd
         whole = sums_of_requests(beside, start, start + count)
         if whole.unpriced:
-            what = f"{limit.name} cannot be kept: no price is known for a model of the ladder"
-            hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
-            raise PipelineError(what, where=self.resolved.file.where("[[models]]"), hint=hint)
+            raise unpriced(self.resolved.file, limit)
 
         def reserve(requests: int) -> Decimal:
             """Return what is reserved for so many requests."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import project_limits, tightest
+from batchpipe.engine.cost.budget import has_limit, project_limits, tightest, unpriced
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
 from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.cost.most import most_unmarked_usd
@@ -52,16 +52,22 @@ def most_usd(context: Context, resolved: Resolved, request: TriedRequest) -> Dec
 def refuse_over_budget(
     session: Session, context: Context, resolved: Resolved, requests: Sequence[TriedRequest], run_id: str
 ) -> None:
-    """Raise GateError where the calls may cost more than what is left of a budget.
+    """Raise GateError where the calls may cost more than what is left of a budget, and PipelineError where there is a
+    budget and no price is known. What is answered already costs nothing.
 
     Reads the ledger.
     """
     asked = [each for each in requests if each.chunk_id is not None]
-    most = sum((most_usd(context, resolved, each) or Decimal(0) for each in asked), Decimal(0))
+    if not asked or not has_limit(resolved.file, None):
+        return
+    costs = [most_usd(context, resolved, each) for each in asked]
+    most = sum((each for each in costs if each is not None), Decimal(0))
     names = resolved.names
     spent_so_far, busy = spent(session, names, run_id), open_load(session, names, run_id)
     further = project_limits(session, resolved.file, run_id)
     limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy, further)
+    if limit is not None and None in costs:
+        raise unpriced(resolved.file, limit)
     if limit is not None and most > limit.left_usd:
         raise GateError(
             f"{limit.name} of ${limit.allowed_usd:f}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and "

@@ -13,6 +13,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Literal
 
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.ledger.events import Load, Spent, load_of_all, spent_by_all
 from batchpipe.pipeline.model import Budget, PipelineFile
 from batchpipe.store.database import Session
@@ -97,6 +98,13 @@ def project_limits(session: Session, file: PipelineFile, run_id: str) -> tuple[L
 def has_limit(file: PipelineFile, max_usd: Decimal | None) -> bool:
     """Return whether any limit is set: by the pipeline, by the project, or by `max_usd` for this call."""
     return max_usd is not None or _is_set(file.pipeline.budget) or _is_set(file.project_budget)
+
+
+def unpriced(file: PipelineFile, limit: Limit) -> PipelineError:
+    """Return the error that a limit cannot be kept, because no price is known for a model that is to be asked."""
+    what = f"{limit.name} cannot be kept: no price is known for a model of the ladder"
+    hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+    return PipelineError(what, where=file.where("[[models]]"), hint=hint)
 
 
 def _is_set(budget: Budget) -> bool:

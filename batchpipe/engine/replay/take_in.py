@@ -165,13 +165,16 @@ class RawReplay:
             add_event(session, self.names[0], kind, {"databases": databases, "chunks": len(found.others)})
 
     def _newest_commit(self, chunk: UnknownChunk) -> int | None:
-        """Return the newest commit that the kept requests of a chunk name; None for a file that cannot be read."""
-        path = str(chunk.folder.requests(chunk.saved.chunk_id))
+        """Return the newest commit that the kept requests of a chunk name; None for a file that cannot be read, or has
+        the requests of another chunk.
+        """
+        chunk_id = chunk.saved.chunk_id
+        given = {"path": str(chunk.folder.requests(chunk_id)), "chunk_id": chunk_id}
         try:
-            found = self.work.connection.execute(query("newest_commit_of_requests"), {"path": path}).fetchone()
+            found = self.work.connection.execute(query("newest_commit_of_requests"), given).fetchone()
         except duckdb.Error:
             return None
-        return int(found[0] or 0) if found else 0
+        return int(found[0]) if found is not None and found[2] else None
 
     def _raise_commit(self, newest: int) -> None:
         """Raise the number of the next commit above `newest`: what is kept names commits that a backup does not know.

@@ -45,8 +45,9 @@ INSERT INTO ledger.requests BY NAME
 SELECT * REPLACE ({hashes}$seq AS seq) FROM read_parquet($path)
 
 -- name: newest_commit_of_requests
--- The hash reads every value: a file that is damaged within is found before anything of it is recorded.
-SELECT greatest(max(seq), max(started)), max(hash(q)) FROM read_parquet($path) q
+-- The hash reads every value: a file that is damaged within is found before anything of it is recorded, and so is one of
+-- another chunk.
+SELECT greatest(max(seq), max(started)), max(hash(q)), bool_and(chunk_id::VARCHAR = $chunk_id) FROM read_parquet($path) q
 
 -- name: owner_of_requests
 SELECT max(pipeline), max(provider) FROM read_parquet($path)
