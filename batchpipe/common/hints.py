@@ -6,7 +6,8 @@ import re
 
 # Commands that work on a project. The other commands do not need these options.
 _COMMANDS = "cancel|check|diff|eval|new|plan|recover|report|results|review|run|show|status|try"
-_WORD = r"""(?: (?:'[^']*'|"[^"]*"|[^\s`;,()'"]*[^\s`;,()'".:]))"""
+# A word as a shell reads it: quoted and plain pieces without a blank between them.
+_WORD = r"""(?: (?:'[^']*'|"[^"]*"|[^\s`;,()'"])*(?:'[^']*'|"[^"]*"|[^\s`;,()'".:]))"""
 _COMMAND = re.compile(rf"\bbatchpipe (?:{_COMMANDS})\b{_WORD}*")
 
 _options = ""

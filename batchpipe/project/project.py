@@ -160,4 +160,4 @@ def _not_found_hint(argument: str, root: Path) -> str:
     close = nearest_names(stem, _names(root), 3)
     guess = f"Did you mean {' or '.join(close)}?" if close else _known(root).strip() or _elsewhere(root)
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_0123456789") or "NAME"
-    return f"{guess} To make it: batchpipe new {name}".strip()
+    return guess if name in _names(root) else f"{guess} To make it: batchpipe new {name}".strip()

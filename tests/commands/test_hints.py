@@ -58,6 +58,10 @@ def test_options_are_named_once_and_only_in_commands() -> None:
     two = "adopt: batchpipe recover x --adopt b_1; else (batchpipe recover x --abandon), or `batchpipe status`"
     assert typed_again(two).count(said) == 3
     assert typed_again("batchpipe plan x --where 'a = 1; b'") == f"batchpipe plan x --where 'a = 1; b' {said}"
+    apostrophe = "-C " + shlex.quote('it\'s "a" b') + " --emulator"
+    use_options(apostrophe)
+    assert typed_again("see (batchpipe plan x --diff), now") == f"see (batchpipe plan x --diff {apostrophe}), now"
+    assert typed_again(f"see (batchpipe plan x {apostrophe}), now") == f"see (batchpipe plan x {apostrophe}), now"
     for text in ("batchpipe init DIR", "batchpipe docs x", "this batchpipe reads version 2", "batchpipe.toml"):
         assert typed_again(text) == text
 

@@ -113,6 +113,7 @@ def test_a_name_that_several_files_have(root: Path) -> None:
     ("argument", "hint"),
     [
         ("triag", "Did you mean triage? To make it: batchpipe new triag"),
+        ("Triage", "Did you mean triage?"),
         ("pipelines/summary.toml", "Did you mean summaries? To make it: batchpipe new summary"),
         ("zzz", "There are: summaries, extract, triage. To make it: batchpipe new zzz"),
     ],
