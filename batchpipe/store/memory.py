@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import number_sql, sql
+from batchpipe.sql.quoting import number_sql, quote_list, sql
 from batchpipe.store.queries import query
 
 MEMORY_BYTES = 300_000_000
@@ -18,6 +19,7 @@ COPIES_OF_ANSWER = 4
 COPIES_FOR_FIELD = 6
 COPIES_OF_REQUEST = 3  # DuckDB unpacks them into room whose size is a power of two
 LEAST_ROWS = 64  # DuckDB joins smaller vectors
+TOKEN_BYTES = 8  # more than a token of JSON has, as a rule
 VECTOR_ROWS = 2_048  # the rows that DuckDB works on at once
 
 
@@ -68,6 +70,16 @@ class Memory:
         counted = self.connection.execute(query("longest_requests", rows=number_sql(VECTOR_ROWS))).fetchone()
         half_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
         self.request_bytes = min(COPIES_OF_REQUEST * int(counted[0] if counted else 0), half_bytes)
+        self.limit()
+
+    def make_room_for_rows(self, pipelines: Sequence[str]) -> None:
+        """Raise the limit for statements on rows of the output, which have texts of the answers and of the input.
+
+        Reads `ledger.results`, `ledger.requests`.
+        """
+        numbers = {"rows": number_sql(VECTOR_ROWS), "token_bytes": number_sql(TOKEN_BYTES)}
+        found = self.connection.execute(query("longest_rows", pipelines=quote_list(pipelines), **numbers)).fetchone()
+        self._input_bytes = max(self._input_bytes, COPIES_OF_HASHED * int(found[0] if found else 0))
         self.limit()
 
     def limit(self, times: int = 1) -> None:

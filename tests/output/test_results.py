@@ -341,3 +341,15 @@ def test_odd_values_within_lists_and_structs_are_shown_everywhere(project: Proje
     with client_of(project) as client:
         for page in ("rows", "rows?state=failed", "row/1", "plan"):
             assert client.get(f"/p/demo/{page}", headers={"hx-request": "true"}).status_code == 200, page
+
+
+def test_long_inputs_beside_the_answers_are_written(project: Project) -> None:
+    project.pipeline(BASIC.replace("[output.fields.label]", '[output]\ninclude = ["body"]\n[output.fields.label]', 1))
+    rows = numbered(80)
+    project.rows([row | {"body": f"{row['id']} " + "long text " * 50_000} for row in rows])
+    project.run()
+    for ending in ("csv", "jsonl", "parquet"):
+        target = project.root / f"written.{ending}"
+        assert ask(project, results, "demo", to=str(target)).code == 0
+        lengths = duckdb.execute(f"SELECT count(*), min(strlen(body)) FROM '{target}'").fetchall()
+        assert lengths == [(80, 500_002)]

@@ -116,6 +116,7 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRo
         hint = f"To make it: batchpipe run {file.pipeline.name}"
         name = file.pipeline.table if filters.items is None else file.pipeline.output.rows[filters.items]
         raise UsageError("there are no results yet", where=f"the table {name}", hint=hint)
+    session.work.memory.make_room_for_rows(file.pipeline.names)
     source, condition = output.quoted, _condition(session, output, filters)
     if filters.where is not None:
         source = sql("(SELECT *, {prefixed} FROM {table})", prefixed=_prefixed(output), table=output.quoted)

@@ -16,12 +16,11 @@ from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work
-from batchpipe.store.memory import VECTOR_ROWS
+from batchpipe.store.memory import TOKEN_BYTES, VECTOR_ROWS
 from batchpipe.store.queries import query
 
 BLOCK_ROWS = 10_000
 BLOCK_BYTES = 16_000_000
-TOKEN_BYTES = 8  # more than a token of JSON has, as a rule
 MAX_SHOWN_CHECK = 200
 
 # SQL for whether an answer is a member's, and what a check that reads votes adds to its condition.

@@ -163,6 +163,7 @@ def grade_answers(
     prompts show.
     Reads `work.true_values`, `ledger.requests`, `ledger.policies`.
     """
+    session.work.memory.make_room_for_rows(names)
     columns = [gold.columns[each.name] for each in gold.fields]
     statement = query(
         "graded_answers",

@@ -167,6 +167,19 @@ FROM duckdb_columns()
 WHERE database_name = current_catalog() AND {schema} = $schema AND {table} = $table
 ORDER BY column_index
 
+-- name: longest_rows
+-- The bytes that as many output rows as asked for have at most, by the answers and the requests that they came from.
+SELECT
+    (SELECT coalesce(sum(tokens), 0)::BIGINT FROM (
+        SELECT output_tokens AS tokens FROM ledger.results
+        WHERE split_part(pipeline, ':', 1) IN ({pipelines}) AND output_tokens IS NOT NULL
+        ORDER BY tokens DESC LIMIT {rows}
+    )) * {token_bytes}
+    + (SELECT coalesce(sum(bytes), 0)::BIGINT FROM (
+        SELECT bytes FROM ledger.requests WHERE leads AND split_part(pipeline, ':', 1) IN ({pipelines})
+        ORDER BY bytes DESC LIMIT {rows}
+    ))
+
 -- name: take_rows
 -- work.taken: One row is a row of the output table that a command was asked to show.
 CREATE OR REPLACE TABLE work.taken AS
