@@ -198,6 +198,13 @@ class TestPlan:
         assert "no price is known for claude-from-our-gateway. Is the name right?" in found.out
         assert typed("plan", "demo", "--json").value["estimate"]["cost_usd"] is None
 
+    def test_a_budget_that_cannot_be_kept_without_a_price(self, typed: CommandLine, project: Project) -> None:
+        text = BASIC.replace("claude-haiku-4-5", "claude-from-our-gateway")
+        project.pipeline(text + "\n[budget]\nmax_usd = 1.0\n")
+        planned, ran = typed("plan", "demo"), typed("run", "demo", "--yes")
+        assert (planned.code, ran.code, project.requests_sent()) == (2, 2, 0)
+        assert "max_usd $1.00: it cannot be kept without a price" in planned.out
+
 
 def test_each_rung_has_its_requests(project: Project) -> None:
     project.rows(numbered(1))

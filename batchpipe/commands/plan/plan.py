@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.call.exits import DONE, GATE, worst
+from batchpipe.commands.call.exits import DONE, GATE, WRONG, worst
 from batchpipe.commands.call.failure import failure
 from batchpipe.commands.call.options import PlanRequest
 from batchpipe.commands.call.params import split_params, typed_params
@@ -36,7 +36,9 @@ from batchpipe.engine.run.preview import Preview
 
 
 def plan(call: Call, request: PlanRequest) -> int:
-    """Print the plan of each named pipeline, or of all; return 6 where a run stops at a gate."""
+    """Print the plan of each named pipeline, or of all; return 6 where a run stops at a gate,
+    and 2 where a run could not keep a budget.
+    """
     if request.markdown and call.json:
         raise UsageError("--markdown and --json exclude each other", where="the command line", hint="Give one of them.")
     files, single = call.pipelines(request.pipelines, request.all)
@@ -66,7 +68,8 @@ def plan(call: Call, request: PlanRequest) -> int:
                 continue
             found = each.found
             assert found is not None
-            codes.append(GATE if found.over or found.gate or each.stops else DONE)
+            stops = found.over or found.gate or each.stops
+            codes.append(WRONG if found.has_limit_without_price else GATE if stops else DONE)
             whole = plan_object(found, rows=request.rows)
             objects.append(waiting_object(each, whole) if each.waits_for else whole)
             if call.quiet and codes[-1] == DONE:
@@ -222,6 +225,8 @@ def _money_lines(found: Preview) -> list[str]:
         left = f"{money(max(limit.left_usd, Decimal(0)))} left"
         if limit.passed_usd:
             left = f"passed by {money(limit.passed_usd)}"
+        if found.has_limit_without_price:
+            left = "it cannot be kept without a price, so that a run sends nothing"
         words = f"{limit.name} {money(limit.allowed_usd)}: {left}{flight}"
         lines.append(words + (_over(limit, found) if limit.name in over else ""))
     if found.plan.requests and found.plan.estimate.cost_usd is None:

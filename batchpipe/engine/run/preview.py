@@ -117,6 +117,11 @@ class Preview:
         cost = self.plan.estimate.cost_usd
         return [each for each in self.limits if cost is not None and cost > each.expected_left_usd]
 
+    @property
+    def has_limit_without_price(self) -> bool:
+        """Return whether money is limited and a model to be asked has no price: then a run sends nothing."""
+        return bool(self.limits and self.requests) and self.plan.estimate.cost_usd is None
+
 
 def preview(
     context: Context,
