@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -99,3 +100,31 @@ def test_a_key_that_is_missing_is_named_before_any_model_is_asked(
         ended = call("eval", "demo", *options)
         assert (ended.code, "GEMINI_API_KEY" in ended.talk) == (3, True), ended.talk
     assert desk.requests_sent() == 0
+
+
+SAMPLES = '[[models]]\nmodel = "claude-haiku-4-5"\nmax_tokens = 200\nsamples = 3\n'
+
+
+@pytest.mark.parametrize(
+    ("rung", "options"),
+    [(PANEL, ()), (SAMPLES, ()), (PANEL, ("--model", "openai:gpt-6-luna"))],
+    ids=["panel", "samples", "member"],
+)
+def test_a_run_takes_in_what_an_evaluation_of_votes_left_in_flight(
+    desk: Desk, call: CommandLine, rung: str, options: tuple[str, ...]
+) -> None:
+    desk.pipeline(HEAD + rung + TOP + GOLD)
+    desk.rows([{**each, "body": f"clear {each['id']}"} for each in numbered(4)])
+    (desk.root / "gold.csv").write_text("id,truth\n1,bug\n2,bug\n3,bug\n4,bug\n", encoding="utf-8")
+    desk.control("faults", {"delay_seconds": 0})
+    assert call("eval", "demo", *options, "--no-wait").code == 5
+    codes = [call("run", "demo", "--yes").code]
+    while codes[-1] == 5 and len(codes) < 20:  # the evaluation's batches have not ended yet
+        time.sleep(0.1)
+        codes.append(call("run", "demo", "--yes").code)
+    assert codes[-1] == 0
+    assert desk.sql("SELECT count(*) FROM ledger.batches WHERE is_open") == [(0,)]
+    sent = desk.requests_sent()
+    found = call("eval", "demo", *options, "--json").value
+    assert desk.requests_sent() == sent
+    assert {each["fields"]["label"]["accuracy"] for each in found["models"]} == {1.0}

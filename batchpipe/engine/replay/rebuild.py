@@ -24,10 +24,12 @@ from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.saved_chunk import SavedChunk
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.replay.take_in import RawReplay, say_taken_in, take_in_vanished, unreadable
+from batchpipe.engine.resolved.panels import Panel
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.rungs import ladder_of
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import BatchState
+from batchpipe.providers import BatchState, RungSettings
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -190,6 +192,8 @@ class RawRecorder:
         """
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
+        if resolved is None:
+            return
         collector = self._collector(resolved, batch.run_id)
         if state is not None:
             collector.collect(batch, state)
@@ -235,6 +239,8 @@ class RawRecorder:
         came_at = (saved.time_of("batch_ended") if saved else None) or self.context.clock()
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
+        if resolved is None:
+            return
         collector = self._collector(resolved, batch.run_id, came_at)
         if batch.state == "asking":
             from batchpipe.engine.realtime.closing import ChunkClosing
@@ -272,26 +278,48 @@ class RawRecorder:
             rebuilding=self.providers is None,
         )
 
-    def _under_name_of(self, session: Session, batch: OpenBatch) -> Resolved:
+    def _under_name_of(self, session: Session, batch: OpenBatch) -> Resolved | None:
         """Return the resolved pipeline; for the chunk of an evaluation, that evaluation's: one rung and no table.
 
-        Its answers are judged by the policy that is recorded with their requests.
+        Its answers are judged by the policy that is recorded with their requests. Votes of a panel that the file
+        no longer has are left to the evaluation: then it is None.
         Reads `ledger.requests`.
         """
         if batch.pipeline in self.resolved.names:
             return self.resolved
         file, pipeline = self.resolved.file, self.resolved.file.pipeline
-        room = session.one(query("room_of_chunk"), {"chunk_id": batch.chunk_id})[0]
-        alone = pipeline.models[0].model_copy(update={"accept": None, "when": None})
+        room, votes = session.one(query("room_of_chunk"), {"chunk_id": batch.chunk_id})
+        number = self._panel_of(batch) if votes else 1
+        if number is None:
+            return None
+        changed: dict[str, object] = {"accept": None, "when": None}
+        changed |= {} if votes else {"panel": (), "samples": 1}
+        alone = pipeline.models[number - 1].model_copy(update=changed)
         named = pipeline.model_copy(update={"name": batch.pipeline, "renamed_from": None, "models": (alone,)})
+        evaluated = file.model_copy(update={"pipeline": named, "evaluates": tuple(self.resolved.names)})
         asked = batch.provider if batch.provider in self.resolved.providers.by_name else ""
+        rung = replace(self.resolved.rungs[0], model=batch.model, provider=asked, max_tokens=room)
+        rungs: tuple[RungSettings, ...] = (rung,)
+        panels: dict[int, Panel] = {}
+        if votes:
+            ladder = ladder_of(evaluated, self.resolved.providers)
+            rungs, panels = ladder.rungs, {1: replace(self.resolved.panels[number], parts=ladder.parts[1])}
         return replace(
             self.resolved,
-            file=file.model_copy(update={"pipeline": named, "evaluates": tuple(self.resolved.names)}),
-            rungs=(replace(self.resolved.rungs[0], model=batch.model, provider=asked, max_tokens=room),),
+            file=evaluated,
+            rungs=rungs,
+            panels=panels,
             policy_hash="",
             version=replace(self.resolved.version, prompt_version=""),
         )
+
+    def _panel_of(self, batch: OpenBatch) -> int | None:
+        """Return the number of the first rung of today whose panel asks the model of a batch; None without one."""
+        rungs = self.resolved.rungs
+        for number, panel in self.resolved.panels.items():
+            if batch.model in {rungs[each.seat - 1].model for each in panel.parts}:
+                return number
+        return None
 
 
 def _state(batch: OpenBatch, saved: SavedChunk | None) -> BatchState:

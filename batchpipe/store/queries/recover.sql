@@ -53,7 +53,9 @@ SELECT greatest(max(seq), max(started)), max(hash(q)), bool_and(chunk_id::VARCHA
 SELECT max(pipeline), max(provider) FROM read_parquet($path)
 
 -- name: room_of_chunk
-SELECT coalesce(max(max_tokens), 1) FROM ledger.requests WHERE chunk_id = $chunk_id::UUID AND leads
+-- The most tokens that an answer of a chunk may have, and whether its requests are votes of one panel.
+SELECT coalesce(max(max_tokens), 1), coalesce(bool_or(part <> ''), false)
+FROM ledger.requests WHERE chunk_id = $chunk_id::UUID AND leads
 
 -- name: raise_commit
 INSERT INTO ledger.commits VALUES ($seq, NULL, $now)
