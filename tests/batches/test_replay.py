@@ -247,7 +247,7 @@ def test_a_file_renamed_in_silence_beside_an_older_database_buys_nothing_again(
         shutil.copy(backup, database(project))
     stopped = project.run("renamed")
     assert (stopped.status, stopped.submitted, project.requests_sent()) == ("gate", 0, sent)
-    assert "demo has no file any more, and renamed, which is new, has its prompt" in str(stopped.gate)
+    assert "demo has no file any more, and renamed has its prompt" in str(stopped.gate)
     project.pipeline('renamed_from = "demo"\n' + BASIC, name="renamed")
     result = project.run("renamed")
     assert (result.submitted, result.rows["accepted"], project.requests_sent()) == (0, 12, sent)

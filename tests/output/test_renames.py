@@ -80,6 +80,21 @@ def test_a_renamed_file_stops_at_a_gate_that_names_both_ways_out(project: Projec
     assert "better has no file any more" in gate(project, "copy")
 
 
+@pytest.mark.parametrize(("way_out", "sent"), [('renamed_from = "better"', 0), ("renamed_from = false", 2)])
+def test_a_file_that_gets_its_older_name_back_stops_at_the_gate_too(project: Project, way_out: str, sent: int) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"')
+    project.rows(numbered(4))
+    project.run("better")
+    renamed(project, "better", "demo", "")
+    assert "better has no file any more, and demo has its prompt" in gate(project, "demo")
+    project.pipeline(f"{way_out}\n{BASIC}")
+    assert (project.plan().requests, project.run().submitted) == (sent, sent)
+    assert project.run().rows["accepted"] == 4
+
+
 def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, typed: CommandLine) -> None:
     rows = numbered(4)
     project.rows(rows)

@@ -50,6 +50,14 @@ def linked_by(names: Sequence[str], links: Sequence[Link]) -> list[str]:
     return _reached(names, [*links, *((older, name) for name, older in links)])
 
 
+def linked_with(file: PipelineFile, links: Sequence[Link]) -> list[str]:
+    """Return the names of `file` and all that `links` connect with them; its own alone where it says that it is no
+    renamed one.
+    """
+    pipeline = file.pipeline
+    return list(pipeline.names) if pipeline.renamed_from is False else linked_by(pipeline.names, links)
+
+
 def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:
     """Return `file` as one that continues every history that the recorded links lead back to.
 

@@ -19,6 +19,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.files import declared_in
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import Sql, folded, quote_list, table_parts
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -28,8 +29,8 @@ from batchpipe.store.queries import query
 class Doubt:
     """Says that only the keys of the input can tell whose history it is.
 
-    `vanished` are the pipelines of the ledger that have no file any more, for a pipeline without a history; none for a
-    pipeline that is known, but not with this prompt.
+    `vanished` are the pipelines of the ledger that have no file any more, for a pipeline without a history, or with a
+    name that these had before; none for a pipeline that is known, but not with this prompt.
     """
 
     vanished: Sequence[str]
@@ -45,14 +46,29 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
     if session.knows(resolved.names):
         known, used = session.one(query("history", pipelines=names), {"prompt_hashes": _prompt_hashes(resolved)})
     if known:
+        back = _vanished(file, _later_names(session, resolved.names))
+        if back and file.pipeline.renamed_from is not False:
+            return Doubt(vanished=back)
         return None if used or file.pipeline.input.window else Doubt(vanished=())
     if file.pipeline.renamed_from is False or session.blank:
         return None
     others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if not is_evaluation(name)]
-    beside = file.path.parent.glob("*.toml")
-    present = {each.name for each in declared_in(file.root, file.path, *beside)} if others else set()
-    vanished = [name for name in others if name not in present and name not in resolved.names]
+    vanished = _vanished(file, [name for name in others if name not in resolved.names])
     return Doubt(vanished=vanished) if vanished else None
+
+
+def _later_names(session: Session, names: Sequence[str]) -> list[str]:
+    """Return the names to which pipelines called `names` were renamed. Who gets an older name back continues them."""
+    links = rename_links(session)
+    later = earlier_names(names, [(older, name) for name, older in links]) if links else []
+    return [each for each in later if each not in names]
+
+
+def _vanished(file: PipelineFile, names: Sequence[str]) -> list[str]:
+    """Return which of `names` have no pipeline file any more."""
+    beside = file.path.parent.glob("*.toml")
+    present = {each.name for each in declared_in(file.root, file.path, *beside)} if names else set()
+    return [name for name in names if name not in present]
 
 
 def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt: Doubt) -> GateError | None:
@@ -152,7 +168,7 @@ def _renamed(resolved: Resolved, older: str, *, same_prompt: bool, rows: int, sh
     """Return the gate for a pipeline that looks like `older` under a new name."""
     why = "has its prompt" if same_prompt else f"has {shared:,} of its keys in {rows:,} rows"
     return GateError(
-        f"{older} has no file any more, and {resolved.name}, which is new, {why}: nothing was sent",
+        f"{older} has no file any more, and {resolved.name} {why}: nothing was sent",
         where=resolved.file.where("name"),
         hint=f'If it is {older} under a new name, write renamed_from = "{older}" in the file: its answers are carried '
         "over, unpaid. If it is another pipeline, write renamed_from = false.",

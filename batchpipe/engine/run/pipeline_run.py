@@ -23,7 +23,7 @@ from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
 from batchpipe.engine.ledger.locks import MOMENTS_SECONDS, pipeline_lock
 from batchpipe.engine.ledger.raw_folder import raw_folder_of
-from batchpipe.engine.ledger.renames import linked_by, with_history
+from batchpipe.engine.ledger.renames import linked_with, with_history
 from batchpipe.engine.plan.history_gate import keys_gate
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
@@ -196,7 +196,7 @@ class PipelineRun:
             self.resolved, self.snapshot = first.read_input(self.run_id, self.options)
             self.open = first.open
         self._prepare_steps(first.states)
-        self.planner.linked = linked_by(self.resolved.names, links)
+        self.planner.linked = linked_with(self.resolved.file, links)
         take_in_asked(self._in_flight, first.open)
 
     def _prepare_steps(self, seen: dict[str, BatchState]) -> None:
