@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import child_path, column_overrides, value_types
 from batchpipe.schema.exact_json import LONG_NUMBER
-from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql, trusted
+from batchpipe.sql.quoting import Sql, json_pointer, quote_identifier, quote_literal, sql, trusted
 from batchpipe.sql.types import (
     INTEGERS,
     TIMESTAMPS,
@@ -195,9 +195,8 @@ class _Place:
 
     @property
     def _path(self) -> str:
-        """Return the path as a JSON pointer, in which no key needs quotes; the document itself is `$`."""
-        pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in self.keys)
-        return quote_literal(pointer or "$")
+        """Return the path as a JSON pointer; the document itself is `$`."""
+        return quote_literal(json_pointer(*self.keys) or "$")
 
     @property
     def text(self) -> str:

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from batchpipe.pipeline.model import Output
-from batchpipe.sql.quoting import Sql, quote_literal, sql
+from batchpipe.sql.quoting import Sql, json_pointer, quote_literal, sql
 
 # With at most so many renamed fields, any subset may have been renamed before. With more, all at once or one after
 # another.
@@ -44,8 +44,8 @@ def renamed_document_sql(document: Sql, renames: Mapping[str, str]) -> Sql:
             "THEN json_merge_patch(json_object({name}, json_extract({document}, {older})), {document}) "
             "ELSE {document} END",
             document=document,
-            older=_pointer(older),
-            pointer=_pointer(name),
+            older=quote_literal(json_pointer(older)),
+            pointer=quote_literal(json_pointer(name)),
             name=quote_literal(name),
         )
     return document
@@ -57,7 +57,3 @@ def _before(full: Mapping[str, Any], renames: Mapping[str, str]) -> dict[str, An
         "properties": {renames.get(name, name): node for name, node in full["properties"].items()},
         "required": [renames.get(name, name) for name in full.get("required", ())],
     }
-
-
-def _pointer(name: str) -> Sql:
-    return quote_literal("/" + name.replace("~", "~0").replace("/", "~1"))

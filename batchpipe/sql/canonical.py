@@ -5,7 +5,7 @@ A whole number has one text in every numeric type. Lists, structs and maps are J
 
 from __future__ import annotations
 
-from batchpipe.sql.quoting import Sql, joined, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, json_pointer, quote_literal, sql
 from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.sql.types import INTEGERS as _BOUNDS
 
@@ -40,7 +40,7 @@ def json_field_sql(document: Sql, name: str, *, as_text: bool = False) -> Sql:
     A null is the text null, and a field that is not there is SQL NULL. With `as_text` a string is without its quotes,
     and a null is SQL NULL.
     """
-    pointer = quote_literal("/" + name.replace("~", "~0").replace("/", "~1"))
+    pointer = quote_literal(json_pointer(name))
     place = {"document": document, "pointer": pointer}
     value = sql("json_extract({document}, {pointer})", **place)
     text = sql("json_extract_string({document}, {pointer})", **place) if as_text else _varchar(value)

@@ -69,6 +69,11 @@ def quote_literal(text: str) -> Sql:
     return Sql("'" + text.replace("'", "''") + "'")
 
 
+def json_pointer(*keys: str) -> str:
+    """Return the JSON pointer (RFC 6901) to a value below `keys`, in which no key needs quotes."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+
+
 def quote_list(texts: Iterable[str]) -> Sql:
     """Return `texts` as string literals with commas between them: `'a', 'b'`."""
     return joined(", ", map(quote_literal, texts))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, json_pointer, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
 
 MILLION = 1_000_000
@@ -48,7 +48,7 @@ def confidence_path(file: PipelineFile) -> str:
         what = f"rows are drawn by doubt, and there is no field {name!r} that says how sure an answer is"
         hint = 'Add a number field confidence, name another one (confidence = "..." under [eval]), or by = "uniform".'
         raise PipelineError(what, where=file.where("[review] by"), hint=hint)
-    return "/" + name.replace("~", "~0").replace("/", "~1")
+    return json_pointer(name)
 
 
 def sample_parameter(file: PipelineFile) -> int:

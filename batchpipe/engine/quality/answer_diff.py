@@ -16,7 +16,7 @@ from batchpipe.engine.source.snapshot import shown_values
 from batchpipe.pipeline.model import Output
 from batchpipe.providers.known import with_provider
 from batchpipe.schema.columns import Column, output_columns, value_sql
-from batchpipe.sql.quoting import Sql, number_sql, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, json_pointer, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -241,7 +241,7 @@ def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> N
 
 def _text(column: Column, document: Sql) -> Sql:
     """Return SQL for the field's value as text, a string without quotes; NULL for null and for no value."""
-    pointer = quote_literal("/" + column.name.replace("~", "~0").replace("/", "~1"))
+    pointer = quote_literal(json_pointer(column.name))
     return sql("json_extract_string({document}, {pointer})", document=document, pointer=pointer)
 
 

@@ -15,7 +15,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.evaluation.error_model import AnswerFeatures, ReviewedAnswer, by_confidence, doubts_by_model
 from batchpipe.schema.describe import is_closed
 from batchpipe.sql.canonical import json_field_sql
-from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, json_pointer, quote_list, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
@@ -132,14 +132,10 @@ def _confidence(resolved: Resolved) -> str | None:
     """Return the JSON pointer of the field that says how sure an answer is; None where there is no such field."""
     given = resolved.file.pipeline.eval
     name = given.confidence if given is not None else "confidence"
-    return _pointer(name) if name in {each.name for each in resolved.columns} else None
+    return json_pointer(name) if name in {each.name for each in resolved.columns} else None
 
 
 def _values(names: Sequence[str], document: Sql) -> Sql:
     """Return SQL for the values of the fields in a document, as one text."""
     parts = (json_field_sql(document, name, as_text=True) for name in names)
     return sql("concat_ws(' | ', {parts})", parts=joined(", ", parts))
-
-
-def _pointer(name: str) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1")
