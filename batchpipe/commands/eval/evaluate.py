@@ -32,6 +32,7 @@ from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
+from batchpipe.engine.cost.ladder import providers_of
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
@@ -252,8 +253,8 @@ def _runs(
         if prepared is None or prepared[0].name in runs:
             continue
         for asked in (prepared[0], *(judge.resolved for judge in evaluation.judges)):
-            for rung in asked.rungs:
-                context.providers_of(asked.file).named(asked.provider_of(rung).name)
+            for name in providers_of(asked):
+                context.providers_of(asked.file).named(name)
         runs[prepared[0].name] = _pipeline_run(request, context, prepared, watcher)
     return list(runs.values())
 

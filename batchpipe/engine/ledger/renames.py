@@ -50,12 +50,11 @@ def linked_by(names: Sequence[str], links: Sequence[Link]) -> list[str]:
     return _reached(names, [*links, *((older, name) for name, older in links)])
 
 
-def linked_with(file: PipelineFile, links: Sequence[Link]) -> list[str]:
-    """Return the names of `file` and all that `links` connect with them; its own alone where it says that it is no
-    renamed one.
+def linked_with(file: PipelineFile, names: Sequence[str], links: Sequence[Link]) -> list[str]:
+    """Return `names`, and all that `links` connect with them; `names` alone where `file` says that it is no renamed
+    pipeline.
     """
-    pipeline = file.pipeline
-    return list(pipeline.names) if pipeline.renamed_from is False else linked_by(pipeline.names, links)
+    return linked_by(names, [] if file.pipeline.renamed_from is False else links)
 
 
 def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:

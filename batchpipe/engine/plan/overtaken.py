@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from batchpipe.engine.ledger.events import CALL_SECONDS
-from batchpipe.engine.ledger.renames import linked_names
+from batchpipe.engine.ledger.renames import linked_names, linked_with, rename_links
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
@@ -43,11 +43,12 @@ def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: s
     since = {"since": plan.seq, "run_id": run_id}
     if not session.one(query("committed_since"), since)[0]:
         return
-    linked = _linked(session, resolved, resolved.names)
+    links = rename_links(session)
+    linked = linked_with(resolved.file, resolved.names, links)
     # A transaction writes to one database only, and sees another one as it was when it first looked.
     with session.connection.cursor() as beside:
         beside.execute(sql("USE {catalog}", catalog=CATALOG))
-        families = quote_list(_linked(session, resolved, _families(linked)))
+        families = quote_list(linked_with(resolved.file, _families(linked), links))
         newer = query("newer_facts", pipelines=quote_list(linked), families=families)
         if beside.execute(query("asked_since", newer=newer), since).fetchone() == (False,):
             return
@@ -77,11 +78,6 @@ def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str],
     session.execute(query("drop_asked_elsewhere"))
     waits = session.rows(query("waits_elsewhere"))
     return "; ".join(_waits_text(name, requests) for name, requests in waits)
-
-
-def _linked(session: Session, resolved: Resolved, names: Sequence[str]) -> Sequence[str]:
-    """Return `names` and what renames link with them, unless the file says that the pipeline is no renamed one."""
-    return names if resolved.file.pipeline.renamed_from is False else linked_names(session, names)
 
 
 def _families(names: Sequence[str]) -> Sequence[str]:

@@ -24,10 +24,10 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
 
-RAISE_IT = "Raise it, and run the same command again: what is answered is not asked again."
-
 if TYPE_CHECKING:
     from batchpipe.engine.run.pipeline_run import PipelineRun
+
+RAISE_IT = "Raise it, and run the same command again: what is answered is not asked again."
 
 
 def record_passed_limits(
