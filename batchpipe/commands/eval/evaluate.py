@@ -32,7 +32,6 @@ from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.ladder import providers_of
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
@@ -253,7 +252,7 @@ def _runs(
         if prepared is None or prepared[0].name in runs:
             continue
         for asked in (prepared[0], *(judge.resolved for judge in evaluation.judges)):
-            for name in providers_of(asked):
+            for name in asked.provider_names:
                 context.providers_of(asked.file).named(name)
         runs[prepared[0].name] = _pipeline_run(request, context, prepared, watcher)
     return list(runs.values())

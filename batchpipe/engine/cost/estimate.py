@@ -26,7 +26,7 @@ from batchpipe.engine.cost.forecast import (
     interval,
     reaches,
 )
-from batchpipe.engine.cost.ladder import EXPECTED, providers_of
+from batchpipe.engine.cost.ladder import EXPECTED
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
@@ -279,7 +279,7 @@ def recent_times(session: Session, resolved: Resolved) -> Times:
 
     Reads `ledger.batches`. Writes `work.recent_batches`.
     """
-    return times_of_providers(session, providers_of(resolved))
+    return times_of_providers(session, resolved.provider_names)
 
 
 def times_of_providers(session: Session, providers: Sequence[str]) -> Times:

@@ -138,11 +138,6 @@ def present_settings(resolved: Resolved) -> list[str]:
     return [*local, *(settings_text(each) for each in resolved.rungs)]
 
 
-def providers_of(resolved: Resolved) -> list[str]:
-    """Return the names of the providers of the ladder, each once."""
-    return list(dict.fromkeys(resolved.provider_of(rung).name for rung in resolved.rungs))
-
-
 def fill_rung_settings(session: Session, resolved: Resolved) -> None:
     """Fill a table of each model and its settings with its rung: the lowest, where two rungs differ only in
     `max_tokens`. The answers of panels vote: none of them is a rung's by itself.
@@ -178,7 +173,7 @@ def fill_ladder(
     if session.blank:
         session.execute(query("no_recent_batches"))
     else:
-        session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
+        session.execute(query("recent_batches"), {"providers": resolved.provider_names})
     shown = _past_results(session, resolved)
     votes = _past_votes(session, resolved)
     everything = shown.get(None, {})

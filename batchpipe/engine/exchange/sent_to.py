@@ -9,7 +9,6 @@ from typing import Any
 from batchpipe.common.errors import BatchpipeError, GateError
 from batchpipe.decide.waits import LOOKS
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.cost.ladder import providers_of
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
 from batchpipe.engine.exchange.records import label_of, refusal
 from batchpipe.engine.exchange.run_parts import RunParts
@@ -75,7 +74,7 @@ def sent_to(
     endpoint, CredentialsError without the key of one of the ladder's providers.
     """
     # A key that is missing is told before anything is paid for, and not when the first row goes up to its rung.
-    for name in providers_of(parts.resolved):
+    for name in parts.resolved.provider_names:
         parts.providers.named(name)
     found: dict[int, SentTo] = {}
     for rung in sorted(rungs):

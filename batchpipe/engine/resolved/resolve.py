@@ -107,6 +107,11 @@ class Resolved:
         name = rung.provider or self.providers.default
         return self.providers.by_name.get(name) or self.providers.of(name)
 
+    @property
+    def provider_names(self) -> list[str]:
+        """Return the names of the providers of the ladder, each once."""
+        return list(dict.fromkeys(self.provider_of(each).name for each in self.rungs))
+
     def rules_of(self, rung: RungSettings) -> ProviderRules:
         """Return the rules of the provider of a rung."""
         return self.provider_of(rung).rules
