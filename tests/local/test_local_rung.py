@@ -45,6 +45,10 @@ def test_all_that_follows(tmp_path: Path) -> None:
     assert project.json("plan", "triage", "--redo", "model")["due"] == 0
     assert project.json("plan", "triage", "--redo", "local")["requests"] == answered
     assert project.json("plan", "triage", "--redo", "local:v1")["requests"] == answered
+    for command in ("plan", "run"):
+        refused = project.command(command, "triage", "--redo", "local:v99", code=2).stderr
+        assert "there is no version 'local:v99' of the local model" in refused
+        assert "There is local:v1." in refused
     assert project.json("plan", "triage", "--redo", "all")["requests"] == 200
     assert project.json("plan", "triage", "--redo", "accept")["requests"] == 0
     project.write(PIPELINE.replace("_confidence >= 0.6", "_confidence >= 0.6 AND label <> 'bug'"))

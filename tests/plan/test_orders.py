@@ -150,6 +150,22 @@ def test_a_number_that_no_open_order_has_is_refused(project: Project) -> None:
     assert words(project) == {"redo": 2, "unchanged": 1}
 
 
+def test_a_local_model_that_never_was_cannot_be_asked_again(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    for ask_again in (project.plan, project.run):
+        with pytest.raises(UsageError, match="there is no local model") as found:
+            ask_again(redo="local")
+        assert found.value.hint == "No rung of the ladder is local."
+        with pytest.raises(UsageError, match="there is no version 'local:v1' of the local model"):
+            ask_again(redo="local:v1")
+    assert project.requests_sent() == 0
+    assert project.run().submitted == 2
+    with pytest.raises(UsageError, match="there is no version 'local:v1' of the local model"):
+        project.run(redo="local:v1")
+    assert project.open_orders() == []
+
+
 def test_the_five_pm_edit_only_german_rows_are_due_now_and_tonight(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(20, german=3))

@@ -12,7 +12,7 @@ from batchpipe.engine.output.current import judge_kept, refresh_output
 from batchpipe.engine.output.output_table import merge_output, refresh_included, writing_output
 from batchpipe.engine.output.ownership import output_place, output_table
 from batchpipe.engine.output.written import last_written
-from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
+from batchpipe.engine.plan.orders import Order, OrderKind, open_orders, orders_asked, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.row_comparison import bought_sql
 from batchpipe.engine.resolved.contents import why_no_rung
@@ -86,24 +86,21 @@ def record_orders(
 
     An order that is open already is not recorded again. `selection` is the condition of `--where`.
     Writes `ledger.orders`, `ledger.events`. Raises PipelineError for SQL that cannot be used, UsageError for a number
-    of no open order.
+    of no open order and for a version of the local model that there is not.
     """
     withdraw_orders(session, resolved.names, withdrawn, run_id)
-    known = {(each.kind, each.argument, each.selection) for each in open_orders(session, resolved)}
-    for kind, argument in asked:
-        make_order(resolved, session.connection, kind, argument, selection)
-        if (kind, argument, selection) not in known:
-            values = {
-                "pipeline": resolved.name,
-                "order_id": session.new_id(),
-                "kind": kind,
-                "argument": argument,
-                "selection": selection,
-                "run_id": run_id,
-                "now": session.now,
-                "seq": session.seq,
-            }
-            session.execute(query("insert_order"), values)
+    for order in orders_asked(session, resolved, asked, selection, open_orders(session, resolved)):
+        values = {
+            "pipeline": resolved.name,
+            "order_id": session.new_id(),
+            "kind": order.kind,
+            "argument": order.argument,
+            "selection": selection,
+            "run_id": run_id,
+            "now": session.now,
+            "seq": session.seq,
+        }
+        session.execute(query("insert_order"), values)
     return open_orders(session, resolved)
 
 

@@ -130,6 +130,48 @@ def open_orders(session: Session, resolved: Resolved) -> list[Order]:
     ]
 
 
+def orders_asked(
+    session: Session,
+    resolved: Resolved,
+    asked: Sequence[tuple[OrderKind, str]],
+    selection: str | None,
+    recorded: Sequence[Order],
+) -> list[Order]:
+    """Return the orders that a call asks for and that are not open already. `selection` is the condition of `--where`.
+
+    Reads `ledger.local_models`, `ledger.local_answers`. Raises PipelineError for SQL that cannot be used, UsageError
+    for a version of the local model that there is not.
+    """
+    _refuse_unknown_version(session, resolved, [argument for kind, argument in asked if kind == "redo"])
+    known = {(each.kind, each.argument, each.selection) for each in recorded}
+    return [
+        make_order(resolved, session.connection, kind, argument, selection)
+        for kind, argument in asked
+        if (kind, argument, selection) not in known
+    ]
+
+
+def _refuse_unknown_version(session: Session, resolved: Resolved, redone: Sequence[str]) -> None:
+    """Refuse `--redo` of a version of the local model that there is not, and of a local model that never was.
+
+    Reads `ledger.local_models`, `ledger.local_answers`.
+    """
+    known: list[str] = []
+    for argument in filter(is_local_version, redone):
+        if session.knows(resolved.names):
+            rows = session.rows(query("local_versions", pipelines=quote_list(resolved.names)))
+            known = [f"{LOCAL}:v{number}" for (number,) in rows]
+        if argument in known or (argument == LOCAL and (known or resolved.local is not None)):
+            continue
+        hint = f"There {'are' if len(known) > 1 else 'is'} {', '.join(known)}."
+        if not known:
+            hint = "No version has answered yet." if resolved.local is not None else "No rung of the ladder is local."
+        what = (
+            "there is no local model" if argument == LOCAL else f"there is no version {argument!r} of the local model"
+        )
+        raise UsageError(what, where="--redo", hint=hint)
+
+
 def newest_redo(orders: Sequence[Order]) -> int:
     """Return the commit of the newest order that asks rows again; 0 where there is none."""
     return max((each.seq for each in orders if each.kind != "keep"), default=0)

@@ -25,7 +25,7 @@ from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
 from batchpipe.engine.plan.cache_marks import prefix_tokens
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
 from batchpipe.engine.plan.ladder_edits import LadderEdit, ladder_edits, order_of, with_cost
-from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, orders_left
+from batchpipe.engine.plan.orders import Order, open_orders, orders_asked, orders_left
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.plan.prompt_diff import (
@@ -201,7 +201,7 @@ def _planned(
         resolved = under_recorded_recipes(session, resolved)
         snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
         recorded = orders_left(open_orders(session, resolved), options.withdraw)
-        orders = [*recorded, *_imagined(session, resolved, recorded, options)]
+        orders = [*recorded, *orders_asked(session, resolved, options.orders, options.where, recorded)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
         busy, gate = _load(session, resolved, options), _gate_at_the_beginning(session, resolved, snapshot)
     planner = make_planner(context, work, resolved, folder)
@@ -357,17 +357,6 @@ def _priced(
         resolved = planned_by.resolved
         redone = with_votes_ahead(context, planner, resolved, redone, options, asked, own / "votes")
         return with_cost(edit, plan, redone)
-
-
-def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:
-    """Return the orders that `run` would record: those that are asked for and not open already."""
-    known = {(each.kind, each.argument, each.selection) for each in recorded}
-    asked: list[tuple[OrderKind, str]] = options.orders
-    return [
-        make_order(resolved, session.connection, kind, argument, options.where)
-        for kind, argument in asked
-        if (kind, argument, options.where) not in known
-    ]
 
 
 def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:

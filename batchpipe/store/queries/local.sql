@@ -127,6 +127,13 @@ SELECT coalesce(max(version), 0) FROM (
     SELECT version FROM ledger.local_answers WHERE pipeline IN ({pipelines})
 )
 
+-- name: local_versions
+-- Every version that is known of, by the models or, where those are lost, by what they answered.
+SELECT version FROM ledger.local_models WHERE pipeline IN ({pipelines})
+UNION
+SELECT version FROM ledger.local_answers WHERE pipeline IN ({pipelines})
+ORDER BY version
+
 -- name: local_set_aside
 SELECT DISTINCT (data ->> 'version')::INTEGER FROM ledger.events
 WHERE kind = 'local_set_aside' AND pipeline IN ({pipelines})
