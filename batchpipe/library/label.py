@@ -110,6 +110,7 @@ def _require_whole(result: Result) -> None:
 def _read(around: Surroundings, file: PipelineFile) -> Any:
     """Return the fields and the error of each row of the table, in the order of its rows, as an Arrow table."""
     with around.context() as context, closing(context.work()) as work, _resolved(context, file) as (resolved, snapshot):
+        snapshot.make_room(work.memory)
         return label_columns(context.database, work, resolved, snapshot, ERROR_COLUMN)
 
 

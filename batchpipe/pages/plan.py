@@ -266,6 +266,7 @@ def _resolved(context: Context, work: Work, file: PipelineFile) -> Iterator[tupl
         with context.source(file, {}) as source:
             resolved = context.resolve(file, source)
             snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
+        snapshot.make_room(work.memory)
         with context.database.reading(work) as session:
             resolved = under_recorded_recipes(session, resolved)
             snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")

@@ -43,7 +43,8 @@ class Memory:
         """Raise the limit for statements on an input: its largest row group has `group_bytes`, and as many rows as are
         worked on at once `vector_bytes`. Several copies are held.
         """
-        self._input_bytes = max(COPIES_OF_GROUP * group_bytes, COPIES_OF_HASHED * vector_bytes)
+        needed = max(COPIES_OF_GROUP * group_bytes, COPIES_OF_HASHED * vector_bytes)
+        self._input_bytes = max(self._input_bytes, needed)
         self.limit()
 
     def make_room_for_answers(self, vector_bytes: int, fields: int = 0, longest_bytes: int = 0) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from calls import ask
+from helpers.gold import run_eval
 from projects import BASIC, Project
 
+from batchpipe.commands.report.report import report
 from batchpipe.common.errors import PipelineError
 
 LOCAL = '[[models]]\nmodel = "local"\naccept = "_confidence >= 0.6"\n\n'
@@ -20,6 +23,21 @@ def test_sixty_rows_of_a_megabyte_are_planned(project: Project, rungs: str) -> N
     project.pipeline("\n".join(lines) + "\n\n" + rungs + "[[models]]" + end)
     plan = project.plan()
     assert plan.rows_by_reason["new"] + plan.rows_by_reason["failed"] == 60
+
+
+def test_gold_with_long_texts_is_evaluated_and_reported(project: Project) -> None:
+    # Six documents of 280 kB, and twenty questions about each.
+    text = "repeat('word ' || (id % 6) || ' ', 40000) || id // 6"
+    query = f"SELECT id, {text} AS body, 'en' AS lang, 1 AS amount FROM range(120) t(id)"
+    gold = query.replace(" FROM", ", 'bug' AS label FROM")
+    project.pipeline(
+        f'[input]\nquery = "{query}"\n{BASIC[BASIC.index("key =") :]}'
+        f'[eval]\ngold = "{gold}"\nfields = {{ label = "exact" }}\n'
+    )
+    assert run_eval(project).code == 0
+    assert project.requests_sent() == 120
+    assert (project.run().rows["accepted"], project.requests_sent()) == (120, 120)
+    assert ask(project, report, ["demo"], as_json=True).code == 0
 
 
 def test_a_prompt_of_many_pages_is_sent_for_thousands_of_rows(project: Project) -> None:

@@ -20,6 +20,7 @@ def open_desk(context: Context, file: PipelineFile, params: Mapping[str, Any], w
         with context.source(file, params) as source:
             resolved = context.resolve(file, source)
             snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
+        snapshot.make_room(work.memory)
         desk = Desk(context=context, work=work, resolved=resolved, snapshot=snapshot)
         desk.choose(which)
         yield desk

@@ -104,6 +104,7 @@ def read_row(
             with context.source(file, params) as source:
                 resolved = context.resolve(file, source, answers=False)
                 snapshot = source.snapshot(temporary / "input.parquet", resolved.input_columns)
+            snapshot.make_room(work.memory)
             with context.database.reading(work) as session:
                 resolved = under_recorded_recipes(session, resolved)
                 snapshot = with_stored_keys(session, resolved, snapshot, temporary / "keyed.parquet")

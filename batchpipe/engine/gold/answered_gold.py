@@ -86,6 +86,8 @@ def read_true_values(context: Context, work: Work, file: PipelineFile, columns: 
         fields = tuple(each for each in known if field_comparison(each) is not None)
         if not fields:
             return None
+        if gold.snapshot is not None:
+            gold.snapshot.make_room(work.memory)
         with context.database.reading(work) as session:
             fill_reviewed(session, file.pipeline.names, columns, [each.name for each in fields])
             keyed = _with_stored_keys(session, file, gold.snapshot) if gold.snapshot is not None else None

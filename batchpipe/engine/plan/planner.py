@@ -97,7 +97,7 @@ class Planner:
         """
         self.rounds += 1
         self.now, self._snapshot = self.database.clock(), snapshot
-        self.work.memory.make_room_for_input(*snapshot.largest_bytes(self.work.connection))
+        snapshot.make_room(self.work.memory)
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         if self.watch is not None:
             self.watch(Phase(name="comparing"))

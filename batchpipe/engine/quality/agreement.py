@@ -47,6 +47,7 @@ def prepare_agreement(
         columns = source.columns()
         (side,) = sides_over(context, source, columns, over_input, wanted)
         given = source.snapshot(folder / "input.parquet", joint_columns(columns, [side.ladder.input_columns]))
+    given.make_room(work.memory)
     fields = _fields(side.ladder)
     types = {each.name: each.type for each in side.ladder.columns}
     nothing = (

@@ -34,6 +34,7 @@ def local_answers(context: Context, ladder: Resolved, rows: Snapshot, *, trains:
         return None
     resolved = learning_of(ladder)
     with closing(context.work()) as work:
+        rows.make_room(work.memory)
         version = learn(context, work, resolved, rows, compared=True, trains=trains).version
         if version is None:
             return None

@@ -72,6 +72,9 @@ def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, fo
             columns = source.columns()
             both = _resolve(context, source, columns, over_input, wanted, gold)
             given = source.snapshot(folder / "input.parquet", _read_by(columns, both))
+    for each in (gold.snapshot, given):
+        if each is not None:
+            each.make_room(work.memory)
     sides, judges = both
     prompts = [each.ladder for each in sides]
     with context.database.reading(work) as session:

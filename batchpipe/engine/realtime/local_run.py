@@ -28,7 +28,7 @@ def begin_local(context: Context, planner: Planner, snapshot: Snapshot, run_id: 
     """
     resolved, work = planner.resolved, planner.work
     if resolved.local is not None or resolved.templates.hints:  # the model reads the input before the plan does
-        work.memory.make_room_for_input(*snapshot.largest_bytes(work.connection))
+        snapshot.make_room(work.memory)
     if resolved.local is None:
         planner.hints = hints_for(context, work, resolved, snapshot, run_id)
         return

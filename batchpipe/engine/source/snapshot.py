@@ -24,7 +24,7 @@ from batchpipe.sql.quoting import (
     type_sql,
 )
 from batchpipe.sql.type_tree import type_tree
-from batchpipe.store.memory import VECTOR_ROWS
+from batchpipe.store.memory import VECTOR_ROWS, Memory
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
@@ -207,7 +207,12 @@ GROUP_ROWS = 8_192
 # Version 2 of the format stores differences of numbers: they are read in half the time.
 # Compressed at most twentyfold, its rows fit into memory anyway.
 SMALL_BYTES = 100_000
-SNAPSHOT_FORMAT = sql("FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {rows}", rows=number_sql(GROUP_ROWS))
+# A dictionary of texts that are all different costs more than it saves, and where they are not, the file does not say
+# how long they are.
+SNAPSHOT_FORMAT = sql(
+    "FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {rows}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1",
+    rows=number_sql(GROUP_ROWS),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +270,10 @@ class Snapshot:
             {"path": str(self.path)},
         ).fetchone()
         return (int(row[0] or 0), int(row[1] or 0)) if row else (0, 0)
+
+    def make_room(self, memory: Memory) -> None:
+        """Raise the limit of memory for statements that read the rows whole."""
+        memory.make_room_for_input(*self.largest_bytes(memory.connection))
 
     def typed(self, names: Iterable[str]) -> Sql:
         """Return SQL for `position` and the columns called `names` in their own types, as conditions read them."""

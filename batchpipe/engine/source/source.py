@@ -134,9 +134,7 @@ class Source:
         stored = ", ".join(each.stored_as(quote_identifier(each.name)) for each in by_name.values())
         look = self.look(path) if self.look is not None and content_columns(columns) else None
         select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self.query}\n)"
-        # A dictionary of texts that are all different costs more than it saves.
-        options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
-        copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
+        copy = f"COPY ({select}) TO {quote_literal(str(path))} ({SNAPSHOT_FORMAT})"
         self._run(copy, self.params, self._query_place())
         modes.settle(path)
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
