@@ -195,15 +195,21 @@ class TestPlan:
         found = typed("plan", "demo")
         assert found.code == 0
         assert "cost    unknown: a model has no price" in found.out
-        assert "no price is known for claude-from-our-gateway. Is the name right?" in found.out
+        assert "  no price is known for claude-from-our-gateway. Correct its name, or give its price" in found.out
         assert typed("plan", "demo", "--json").value["estimate"]["cost_usd"] is None
 
     def test_a_budget_that_cannot_be_kept_without_a_price(self, typed: CommandLine, project: Project) -> None:
         text = BASIC.replace("claude-haiku-4-5", "claude-from-our-gateway")
         project.pipeline(text + "\n[budget]\nmax_usd = 1.0\n")
-        planned, ran = typed("plan", "demo"), typed("run", "demo", "--yes")
-        assert (planned.code, ran.code, project.requests_sent()) == (2, 2, 0)
-        assert "max_usd $1.00: it cannot be kept without a price" in planned.out
+        checked, planned, ran = typed("check"), typed("plan", "demo"), typed("run", "demo", "--yes")
+        tried = typed("try", "demo", "1")
+        every = (checked, planned, ran, tried)
+        assert ([each.code for each in every], project.requests_sent()) == ([2, 2, 2, 2], 0)
+        for each in every:
+            assert "cannot be kept: no price is known for claude-from-our-gateway" in each.out + each.talk
+            assert "Correct its name, or give its price in a file" in each.out + each.talk
+        assert "  [budget] max_usd cannot be kept" in planned.out
+        assert "[budget] max_usd cannot be kept" in ran.talk
 
 
 def test_each_rung_has_its_requests(project: Project) -> None:

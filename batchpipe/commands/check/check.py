@@ -21,6 +21,7 @@ from batchpipe.commands.printing.media import media_lines, media_object
 from batchpipe.commands.printing.text import shown_path
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
+from batchpipe.engine.cost.budget import PRICE_HINT, no_price
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, has_input_columns, reviewed_fields
 from batchpipe.engine.media.figures import MediaPlan
 from batchpipe.engine.plan.render import render_row, template_values
@@ -166,9 +167,8 @@ def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
     """Yield a problem for each model without a price, if the file has a budget: such a budget cannot be kept."""
     if has_budget(resolved.file):
         for model in models_without_price(context, resolved):
-            hint = 'Correct its name, or give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
-            what = f"the budget cannot be kept: no price is known for {model}"
-            yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=hint)
+            what = no_price([model], "the budget")
+            yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=PRICE_HINT)
 
 
 def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from batchpipe.commands.printing.media import media_object
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.cost.budget import Limit, periods
+from batchpipe.engine.cost.budget import PRICE_HINT, Limit, no_price, periods
 from batchpipe.engine.cost.realtime_caching import DearerBatches
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS
@@ -217,6 +217,8 @@ def _type_change(change: TypeChange) -> str:
 def _money_lines(found: Preview) -> list[str]:
     lines = []
     over = {each.name for each in found.over}
+    estimate = found.plan.estimate
+    models = list(dict.fromkeys(each.model for each in estimate.rungs if each.cost_usd is None))
     for limit in found.limits:
         flight = ""
         if found.in_flight_usd:
@@ -226,15 +228,12 @@ def _money_lines(found: Preview) -> list[str]:
         if limit.passed_usd:
             left = f"passed by {money(limit.passed_usd)}"
         if found.has_limit_without_price:
-            left = "it cannot be kept without a price, so that a run sends nothing"
+            lines.append(f"{no_price(models, limit.name)}; a run sends nothing")
+            continue
         words = f"{limit.name} {money(limit.allowed_usd)}: {left}{flight}"
         lines.append(words + (_over(limit, found) if limit.name in over else ""))
-    if found.plan.requests and found.plan.estimate.cost_usd is None:
-        models = ", ".join(dict.fromkeys(each.model for each in found.plan.estimate.rungs if each.cost_usd is None))
-        lines.append(
-            f"no price is known for {models or 'a model of the ladder'}. Is the name right? "
-            'If it is, give its price in a file, prices = "prices.toml"'
-        )
+    if found.plan.requests and estimate.cost_usd is None:
+        lines.append(PRICE_HINT if found.has_limit_without_price else f"{no_price(models)}. {PRICE_HINT}")
     return lines
 
 

@@ -266,7 +266,7 @@ class ChunkChooser:
         rung, reserves, left_usd = self._rung(start), self.reserves, room.left_usd
         whole = sums_of_requests(beside, start, start + count)
         if whole.unpriced:
-            raise unpriced(self.resolved.file, limit)
+            raise unpriced(self.resolved.file, limit, [self.resolved.rungs[rung - 1].model])
 
         def reserve(requests: int) -> Decimal:
             """Return what is reserved for so many requests."""

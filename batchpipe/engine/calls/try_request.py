@@ -67,7 +67,8 @@ def refuse_over_budget(
     further = project_limits(session, resolved.file, run_id)
     limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy, further)
     if limit is not None and None in costs:
-        raise unpriced(resolved.file, limit)
+        models = dict.fromkeys(each.settings.model for each, most in zip(asked, costs, strict=True) if most is None)
+        raise unpriced(resolved.file, limit, list(models))
     if limit is not None and most > limit.left_usd:
         raise GateError(
             f"{limit.name} of ${limit.allowed_usd:f}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and "

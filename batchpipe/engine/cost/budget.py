@@ -18,6 +18,7 @@ from batchpipe.engine.ledger.events import Load, Spent, load_of_all, spent_by_al
 from batchpipe.pipeline.model import Budget, PipelineFile
 from batchpipe.store.database import Session
 
+PRICE_HINT = 'Correct its name, or give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
 OWN, OF_PROJECT = "[budget]", "[tool.batchpipe.budget]"
 Period = Literal["ever", "day", "month", "run"]
 
@@ -100,11 +101,15 @@ def has_limit(file: PipelineFile, max_usd: Decimal | None) -> bool:
     return max_usd is not None or _is_set(file.pipeline.budget) or _is_set(file.project_budget)
 
 
-def unpriced(file: PipelineFile, limit: Limit) -> PipelineError:
-    """Return the error that a limit cannot be kept, because no price is known for a model that is to be asked."""
-    what = f"{limit.name} cannot be kept: no price is known for a model of the ladder"
-    hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
-    return PipelineError(what, where=file.where("[[models]]"), hint=hint)
+def no_price(models: Sequence[str], limit: str = "") -> str:
+    """Return the sentence that no price is known for `models`, and that the `limit` cannot be kept then."""
+    known = f"no price is known for {', '.join(models) or 'a model of the ladder'}"
+    return f"{limit} cannot be kept: {known}" if limit else known
+
+
+def unpriced(file: PipelineFile, limit: Limit, models: Sequence[str]) -> PipelineError:
+    """Return the error that a limit cannot be kept, because no price is known for `models`, which are to be asked."""
+    return PipelineError(no_price(models, limit.name), where=file.where("[[models]]"), hint=PRICE_HINT)
 
 
 def _is_set(budget: Budget) -> bool:
