@@ -361,14 +361,15 @@ def test_two_links_to_one_database_share_what_is_asked(
     assert (result.submitted, result.rows["accepted"], paid_calls(other)) == (0, 3, 0)
 
 
+@pytest.mark.parametrize("removed", [".batchpipe", ".batchpipe/raw"])
 def test_what_was_asked_is_booked_where_the_working_folder_is_removed(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch, removed: str
 ) -> None:
     project.pipeline(BASIC + REALTIME)
     project.rows(numbered(3))
     backup = killed_while_recording(project, monkeypatch)
     shutil.copy(backup, project.root / "batchpipe.duckdb")
-    shutil.rmtree(project.root / ".batchpipe")
+    shutil.rmtree(project.root / removed)
     assert project.run().rows["accepted"] == 3
     assert project.sql("SELECT count(*), count(cost_usd) FROM ledger.results WHERE outcome = 'gone'") == [(3, 0)]
 

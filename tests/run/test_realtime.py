@@ -272,6 +272,29 @@ def test_a_killed_run_pays_twice_at_most_for_what_was_under_way_and_books_it(pro
     assert project.sql("SELECT attempts, count(*) FROM ledger.row_state GROUP BY ALL ORDER BY ALL") == [(1, 26), (2, 4)]
 
 
+def test_calls_under_way_are_booked_where_the_journal_is_lost_or_damaged(project: Project) -> None:
+    project.pipeline(REALTIME)
+    project.rows(numbered(8))
+    killed = Killed(project, answered=4, hung=2)
+    killed.end(signal.SIGKILL)
+    project.faults({})
+    (journal,) = killed.raw.glob("*.log")
+    whole, kept = journal.read_bytes(), project.root / "kept"
+    lines = whole.splitlines(keepends=True)
+    (project.root / "batchpipe.duckdb").rename(kept)
+    shutil.copytree(killed.raw, project.root / "raw")
+    for damaged in (None, b"", lines[0], b"".join([*lines[:3], b"noise\n", *lines[4:]]), whole + b'{"start": "torn'):
+        shutil.rmtree(killed.raw)
+        shutil.copytree(project.root / "raw", killed.raw)
+        shutil.copy(kept, project.root / "batchpipe.duckdb")
+        journal.unlink() if damaged is None else journal.write_bytes(damaged)
+        asked_before = calls(project)
+        assert project.run().rows["accepted"] == 8
+        assert calls(project) - asked_before == 8 - 4  # what was answered is not asked again
+        # Nobody knows which of the four were under way; where only the last line is torn, the journal says it.
+        assert booked(project)[0] == (2 if damaged == whole + b'{"start": "torn' else 4), damaged
+
+
 def test_a_run_takes_what_a_killed_evaluation_was_answered_in_realtime(project: Project) -> None:
     project.pipeline(REALTIME + '\n[eval]\ngold = "gold.csv"\nfields = { label = "exact" }\n')
     rows = numbered(30)

@@ -19,7 +19,6 @@ from batchpipe.engine.exchange.records import fail_single, refusal, refusal_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.exchange.sent_to import SentTo, sent_to
 from batchpipe.engine.exchange.uploads import Post, upload_inputs
-from batchpipe.engine.ledger.lost_results import folder_made
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
 from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
@@ -206,7 +205,7 @@ class Submitter:
         Reads and writes what `_commit_intents` does, and raises the same.
         """
         accounts = sent_to(self.parts, plan.estimate, rungs, lambda provider: Account(), self.account_url)
-        mode = {"mode": "realtime", "folder_made": folder_made(self.parts.raw_folder)}
+        mode = {"mode": "realtime"}
         chunks, _ = self._commit_intents(accounts, plan, choose, cache_marks, age, mode)
         found = next(iter(chunks.items()), None)
         return None if found is None else AskingChunk(*found, accounts[found[1].rung])
@@ -256,6 +255,8 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
+            for chunk_id in chunks if mode is not None else ():
+                self.parts.raw_folder.open_journal(chunk_id)
             known = (mode or {}) | {"local_model": plan.hints} if plan.hints is not None else (mode or {})
             known |= {"prompt_version": resolved.version.prompt_version, "pilot": plan.held is not None}
             for data in session.dictionaries(query("chunk_event_data"), {"deviations": DEVIATIONS_OF_90_PERCENT}):

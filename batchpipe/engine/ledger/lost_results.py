@@ -67,14 +67,6 @@ def was_asked_whole(folder: RawFolder, chunk_id: str) -> bool:
     return noted or _set_aside(folder, chunk_id).exists()
 
 
-def folder_made(folder: RawFolder) -> str | None:
-    """Return what tells a working folder from one that was made after it: when its `.gitignore` was written, once."""
-    try:
-        return str((folder.path.parent / ".gitignore").stat().st_mtime_ns)
-    except OSError:
-        return None
-
-
 def set_damaged_aside(folder: RawFolder, chunk_id: str) -> None:
     """Give the compressed results of a chunk a name under which nothing looks for them."""
     path = _compressed(folder, chunk_id)

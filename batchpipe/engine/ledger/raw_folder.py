@@ -34,6 +34,7 @@ from batchpipe.store.queries import query
 RESULTS, COMPRESSED, REQUESTS, CHUNK, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
 PARQUET_MARK = b"PAR1"  # a Parquet file begins and ends with it
 JOURNAL = ".calls.log"
+OPENED = b'{"opened": true}\n'  # the first line of a journal
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK, JOURNAL)
 BLOCK_BYTES = 1 << 20
 # What a chunk is known by where its JSON file is lost. A plain file alone is left by a run of the local model that was
@@ -120,6 +121,16 @@ class RawFolder:
     def journal(self, chunk_id: str) -> Path:
         """Return the path of the journal of a chunk's realtime calls."""
         return self.path / f"{chunk_id}{JOURNAL}"
+
+    def open_journal(self, chunk_id: str) -> None:
+        """Make the journal of a chunk, before the intent of its calls is committed: one that is gone was removed."""
+        path = self.journal(chunk_id)
+        with saving(path):
+            with open(path, "wb", opener=modes.opener) as file:
+                file.write(OPENED)
+                file.flush()
+                os.fsync(file.fileno())
+            flush_folder(self.path)
 
     def requests(self, chunk_id: str) -> Path:
         """Return the path of a chunk's requests, a Parquet file."""

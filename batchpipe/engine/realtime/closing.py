@@ -9,7 +9,7 @@ from pathlib import Path
 from batchpipe.engine.batches.collect import CollectedBatch, Collector
 from batchpipe.engine.batches.result_lines import line_faults
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.ledger.lost_results import folder_made, was_asked_whole
+from batchpipe.engine.ledger.lost_results import was_asked_whole
 from batchpipe.engine.ledger.raw_folder import COMPRESSED
 from batchpipe.engine.realtime.journal import asked_ids, cut_torn_line
 from batchpipe.pipeline.sending import LOCAL
@@ -33,7 +33,8 @@ class ChunkClosing:
     """Closes chunks that no process asks any more: the process has ended, or all of the chunk's calls have.
 
     A call that was started has an answer, or it is counted as an attempt and booked at the most that it can have cost.
-    A request that was not asked, or refused, is due as before.
+    A request that was not asked, or refused, is due as before. Where the journal was lost or damaged, nobody knows
+    which calls were started: every request without an answer counts as one that was.
     """
 
     collector: Collector
@@ -54,7 +55,7 @@ class ChunkClosing:
         at = came_at(path, batch.prepared_at, parts.database.clock())
         if path is not None and not path.name.endswith(COMPRESSED):
             cut_torn_line(path)
-        whole = not asked and (was_asked_whole(parts.raw_folder, batch.chunk_id) or self._has_lost_files(batch))
+        whole = asked is None or (not asked and was_asked_whole(parts.raw_folder, batch.chunk_id))
         if path is None and not asked and not whole:
             self._drop(batch)
             return None
@@ -74,6 +75,7 @@ class ChunkClosing:
     def _collect(self, batch: OpenBatch, state: BatchState, path: Path, asked: set[str] | None) -> CollectedBatch:
         """Record the lines of the results at `path`, for the requests that were `asked`; None for all of the chunk.
 
+        An answer to a request that was not asked shows that the journal has lost lines: then all of the chunk counts.
         Where every request of the chunk has an answer, the journal is of no use any more.
 
         Reads `work.sent`, `work.lines`. Writes `work.ended`, `work.sent`, `work.lines`, `work.asked`,
@@ -84,7 +86,8 @@ class ChunkClosing:
         collector.read_lines([path], batch)
         if asked is not None:
             connection.execute(query("asked"), {"custom_ids": sorted(asked)})
-            connection.execute(query("leave_out_not_asked"))
+            if connection.execute(query("answers_without_start")).fetchone() == (0,):
+                connection.execute(query("leave_out_not_asked"))
         faults, _ = line_faults(connection)
         is_whole = not faults["missing"] and connection.execute(
             query("all_are_asked"), {"requests": batch.requests}
@@ -94,19 +97,6 @@ class ChunkClosing:
         if is_whole:
             collector.parts.raw_folder.journal(batch.chunk_id).unlink(missing_ok=True)
         return collected
-
-    def _has_lost_files(self, batch: OpenBatch) -> bool:
-        """Return whether the files of a chunk were removed with the working folder: it may have been asked meanwhile.
-
-        Where the folder is the one of its intent and has none of its files, the process was killed before it made them.
-        Reads the raw folder, `ledger.events`.
-        """
-        parts = self.collector.parts
-        if parts.raw_folder.saved_chunk(batch.chunk_id) is not None or parts.raw_folder.results(batch.chunk_id):
-            return False
-        with parts.reading() as session:
-            (made,) = session.one(query("folder_of_chunk"), {"chunk_id": batch.chunk_id})
-        return made is not None and made != folder_made(parts.raw_folder)
 
     def _drop(self, batch: OpenBatch) -> None:
         """Record that no call of a chunk was made.

@@ -2,7 +2,8 @@
 
 A chunk that is asked has its results file from the first answer on: it grows by a line at a time. Its journal has a
 line for each start of a call, flushed before the call is made, and a line for each end at no cost. So a call that was
-under way when the process was killed is a start without an end and without an answer.
+under way when the process was killed is a start without an end and without an answer. The journal is there before the
+intent of the chunk is committed, so that one that is gone was removed.
 
 Who asks holds the journal by a lock of the operating system, and who closes a chunk that was left says so in the
 journal first. So two runs without a common lock file never ask the rows of one chunk twice.
@@ -170,25 +171,35 @@ def _taken(path: Path) -> LockedError:
     return LockedError(what, where=str(path), hint="Wait for it to end, then run the same command again.")
 
 
-def asked_ids(folder: RawFolder, chunk_id: str) -> set[str]:
+def asked_ids(folder: RawFolder, chunk_id: str) -> set[str] | None:
     """Return the custom ids of a chunk whose last call was started and did not end at no cost: answered, or paid for.
 
-    A line that is torn is no start: its call was not made.
+    None where the journal is gone, empty or damaged: it is made before the intent of its chunk is committed. A line
+    that is torn is no start: its call was not made. Raises DatabaseError where the journal may not be read.
     """
     asked: set[str] = set()
-    path = folder.journal(chunk_id)
-    if not path.exists():
-        return asked
-    for line in path.read_bytes().split(b"\n"):
+    path, begun = folder.journal(chunk_id), False
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise disk_error(error, path) from error
+    for line in lines:
+        if line.endswith(CLOSED):  # what stands before it was torn
+            continue
         try:
             entry = json.loads(line)
         except ValueError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("start"), str):
+            return None
+        if not isinstance(entry, dict):
+            return None
+        begun = True
+        if isinstance(entry.get("start"), str):
             asked.add(entry["start"])
-        elif isinstance(entry, dict):
+        else:
             asked.discard(str(entry.get("end")))
-    return asked
+    return asked if begun else None
 
 
 def cut_torn_line(path: Path) -> None:

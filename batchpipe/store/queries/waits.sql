@@ -106,7 +106,3 @@ FROM (
     ORDER BY seq DESC LIMIT 1
 )
 WHERE kind = 'chunk_refused' AND (data ->> 'kind') IN ('rate_limit', 'queue_full')
-
--- name: folder_of_chunk
--- The working folder in which a realtime chunk's files were to be kept.
-SELECT any_value(data ->> 'folder_made') FROM ledger.events WHERE kind = 'chunk_prepared' AND chunk_id = $chunk_id::UUID
