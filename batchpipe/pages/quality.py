@@ -18,8 +18,10 @@ from batchpipe.commands.eval.report import EvalReport
 from batchpipe.commands.printing.text import count, money, share
 from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import Report
+from batchpipe.commands.status.states import Named
 from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.gold.agreement import Agreed, Agreement, read_agreement
+from batchpipe.engine.quality.prepare import table_to_add
 from batchpipe.html.blocks import Block, Cell, Command, Picture, Section, Sentences, Table, Text
 from batchpipe.html.links import SERVED
 from batchpipe.pages.page import Query
@@ -41,13 +43,21 @@ def quality_sections(site: Site, query: Query) -> Sequence[Section]:
     with site.session() as (_, _, session):
         agreement = read_agreement(session, named.names)
     history: list[Block] = history_blocks(past)
-    history.append(Command(words="To measure again:", command=site.call.suggest(f"eval {named.name}")))
+    history += _next_evaluation(site, named)
     sections = [Section(title="Evaluations by prompt version", blocks=history)]
     chosen = {name: query.values.get(name) for name in ("field", "gold", "answer")}
     sections.append(Section(later=SERVED.page(named.name, "quality", part="measured", **chosen)))
     sections.append(Section(later=SERVED.page(named.name, "quality", part="present")))
     sections.append(Section(title="How often people agreed with the answers", blocks=_agreement(agreement)))
     return sections
+
+
+def _next_evaluation(site: Site, named: Named) -> list[Block]:
+    """Return the command that evaluates the pipeline again, or what its file lacks for it; nothing without a file."""
+    if named.file is None:
+        return []
+    command = Command(words="To measure again:", command=site.call.suggest(f"eval {named.name}"))
+    return [command if named.file.pipeline.eval else Sentences(found=[table_to_add(named.file)], tone="soft")]
 
 
 def quality_value(site: Site, query: Query) -> list[dict[str, Any]]:

@@ -373,6 +373,9 @@ def test_a_project_without_anything(tmp_path: Path) -> None:
         with client_of(project) as client:
             for page in ("", "/rows", "/quality", "/versions", "/plan?show=now", "/pilot", "/runs", "/row/1"):
                 assert "It cannot be shown" not in whole(client, f"/p/demo{page}"), page
+            quality = whole(client, "/p/demo/quality")
+            assert "Add [eval] with gold" in quality
+            assert "batchpipe eval demo" not in quality  # it would fail
             assert "There is one version" not in whole(client, "/p/demo/versions")
             broken = project.root / "pipelines" / "broken.toml"
             broken.write_text("nonsense = 1\n", encoding="utf-8")

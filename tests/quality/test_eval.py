@@ -191,6 +191,17 @@ def test_against_a_commit_after_an_edit_of_one_branch_only_that_branch_is_sent(p
     assert [each["prompt_version"] for each in trend] == ["v2", "v1"]
 
 
+def test_the_history_before_any_evaluation_names_what_the_next_one_needs(project: Project) -> None:
+    project.pipeline(BASIC)
+    said = run_eval(project, history=True, as_json=False).talk
+    assert said.startswith('No evaluation yet. Add [eval] with gold = "SELECT ..." to pipelines/demo.toml: ')
+    assert "Then: batchpipe eval demo" in said
+    project.pipeline(BASIC + GOLD)
+    assert run_eval(project, history=True, as_json=False).talk == (
+        "No evaluation yet. To make one: batchpipe eval demo\n"
+    )
+
+
 def test_the_bar_of_ci(project: Project) -> None:
     project.pipeline(BASIC + GOLD)
     rows = gold_rows(40)

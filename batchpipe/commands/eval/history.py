@@ -19,6 +19,7 @@ from batchpipe.commands.printing.text import count, moment, money, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt
+from batchpipe.engine.quality.prepare import table_to_add
 from batchpipe.evaluation.statistics import Proportion, proportion
 from batchpipe.html.blocks import Block, Picture, Section, Table, Text
 from batchpipe.html.render import one_file, write_report
@@ -134,7 +135,9 @@ def history(call: Call, file: PipelineFile, page: Path | None = None) -> int:
     if page is not None:
         return 0
     if not found:
-        call.say(f"No evaluation yet. To make one: {call.suggest(f'eval {file.pipeline.name}')}")
+        make = call.suggest(f"eval {file.pipeline.name}")
+        none = f"{table_to_add(file)} Then" if file.pipeline.eval is None else "To make one"
+        call.say(f"No evaluation yet. {none}: {make}")
         return 0
     rows = [
         [

@@ -56,14 +56,18 @@ class Wanted:
     kind: str = EVALUATION
 
 
+def table_to_add(file: PipelineFile) -> str:
+    """Return the step that a pipeline without `[eval]` needs before it can be evaluated."""
+    return f'Add [eval] with gold = "SELECT ..." to {file.where()}: the key, the true values, the input\'s columns.'
+
+
 def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, folder: Path) -> Evaluation:
     """Read gold, resolve each model and choose the rows. `[input]` is read only where gold lacks its columns.
 
     Writes `work.truth`, `work.gold_reviews`. Raises PipelineError and InputError where gold cannot be used.
     """
     if file.pipeline.eval is None:
-        hint = f'Add [eval] with gold = "SELECT ..." to {file.where()}: the key, the true values, the input\'s columns.'
-        raise PipelineError("there is no [eval]", where=file.where(), hint=hint)
+        raise PipelineError("there is no [eval]", where=file.where(), hint=table_to_add(file))
     refuse_missing_packages(file)
     gold, given, both = _over_gold(context, file, wanted, folder)
     if given is None:
