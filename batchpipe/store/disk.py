@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import re
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +31,8 @@ _NO_LOCKS = re.compile(
     "locks are not supported|"
     + "|".join(re.escape(os.strerror(each)) for each in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP))
 )
+_DENIED = re.compile("ermission denied|[Rr]ead-only|not permitted")
+_IN_THE_WAY = re.compile("ot a directory|s a directory|symbolic links")
 # The hint of the first pattern that is found in the message of DuckDB or of the system.
 _HINTS = (
     (
@@ -41,11 +45,11 @@ _HINTS = (
         "Free some disk space, then run the same command again: nothing is lost, and no results are downloaded twice.",
     ),
     (
-        re.compile("ermission denied|[Rr]ead-only|not permitted"),
+        _DENIED,
         "Make the file and its folder writable, or set another `database`.",
     ),
     (
-        re.compile("ot a directory|s a directory|symbolic links"),
+        _IN_THE_WAY,
         "Something else has the name of a folder or file of batchpipe: move it away, or mend the link.",
     ),
     (
@@ -103,7 +107,40 @@ def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
     message = os.strerror(error.errno) if error.errno else str(error)
     hint = next((hint for pattern, hint in _HINTS if pattern.search(message)), _OTHER_HINT)
     place = str(path or error.filename or "the working folder")
+    with suppress(OSError):
+        hint = _what_stands_there(Path(place), message) or hint
     return DatabaseError(f"a file cannot be written: {message}", where=place, hint=hint)
+
+
+def _what_stands_there(path: Path, message: str) -> str | None:
+    """Return the command that helps where something else has the name of our file, or it may not be used; else None."""
+    typed, aside = (shlex.quote(str(each)) for each in (path, path.with_name(path.name + ".aside")))
+    if path.is_symlink() and not path.exists():
+        return f"Mount or restore what the link leads to, {path.readlink()}. Or remove the link: rm {typed}"
+    if path.is_dir() and _IN_THE_WAY.search(message):
+        return f"A folder has the name of a file of batchpipe. To move it away: mv {typed} {aside}"
+    if path.is_file() and _DENIED.search(message):
+        return f"The file must be readable and writable: chmod u+rw {typed}"
+    return None
+
+
+def why_unreadable(path: Path) -> str | None:
+    """Return a sentence that says why the file at `path` cannot be opened, with what helps; None where it can."""
+    try:
+        with path.open("rb"):
+            return None
+    except PermissionError:
+        return f"{path} may not be read; to change that: chmod u+r {shlex.quote(str(path))}"
+    except OSError:
+        if path.is_symlink():
+            return f"{path} is a link to {path.readlink()}, which is not there: mount or restore it."
+        return f"{path} is a folder." if path.is_dir() else None
+
+
+def refuse_broken_link(path: Path) -> None:
+    """Raise DatabaseError where `path` is a link that leads to nothing: the disk with the file may be missing."""
+    if path.is_symlink() and not path.exists():
+        raise disk_error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), path)
 
 
 def is_of_disk(error: OSError) -> bool:

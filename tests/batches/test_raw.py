@@ -17,14 +17,16 @@ import duckdb
 import pyarrow
 import pytest
 from calls import ask
-from projects import Project, numbered
+from projects import BASIC, Project, numbered
 
+from batchpipe.commands.recover import recover
 from batchpipe.commands.status.status import status
 from batchpipe.common.errors import DatabaseError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
+from batchpipe.engine.realtime.closing import ChunkClosing
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 
@@ -205,6 +207,38 @@ def test_facts_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> Non
 
 def full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("ending", [".calls.log", ".jsonl"])
+def test_what_stands_in_the_place_of_a_journal_or_of_answers_is_named_with_the_command_that_helps(
+    project: Project, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    project.pipeline(BASIC + 'mode = "realtime"\n')
+    project.rows(numbered(3))
+    with monkeypatch.context() as patched:
+        patched.setattr(ChunkClosing, "close", killed)
+        with pytest.raises(KilledError):
+            project.run()
+    (path,) = raw(project).path.glob(f"*{ending}")
+    content = path.read_bytes()
+    for stands in (lambda: path.symlink_to("gone"), lambda: path.symlink_to(path.name), path.mkdir):
+        path.unlink() if path.is_file() or path.is_symlink() else path.rmdir()
+        stands()
+        helps = f"mv {path} {path}.aside" if path.is_dir() else f"remove the link: rm {path}"
+        for command in (project.run, lambda: recover_from_raw(project)):
+            with pytest.raises(DatabaseError) as stopped:
+                command()
+            assert (stopped.value.where, (stopped.value.hint or "").endswith(helps)) == (str(path), True), stopped.value
+    path.rmdir()
+    path.write_bytes(content)
+    assert (project.run().rows["accepted"], calls(project, "/v1/messages")) == (3, 3)
+
+
+def recover_from_raw(project: Project) -> None:
+    ask(project, recover, "demo", None, abandon=False, from_raw=True)
 
 
 def test_a_full_disk_leaves_the_plain_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from commandline import surroundings
 from projects import BASIC, Project, numbered
 
 from batchpipe.common import modes
@@ -122,13 +123,23 @@ def as_another_user(folder: Path, commands: list[list[str]]) -> list[Any]:
         folder.chmod(0o555)
         (folder / ".batchpipe").chmod(0)
         (folder / "batchpipe.duckdb").chmod(0o444)
+    return without_powers(folder, commands)
+
+
+def without_powers(folder: Path, commands: list[list[str]], **environment: str) -> list[Any]:
+    """Call commands in a process that may read and write what modes allow, and no more."""
     done = subprocess.run(
         [sys.executable, "-c", SEVERAL, json.dumps(commands)],
         cwd=folder,
         capture_output=True,
         text=True,
-        preexec_fn=without_root_powers if root else None,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=without_root_powers if os.geteuid() == 0 else None,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **environment,
+        },
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
@@ -190,3 +201,28 @@ def test_reading_needs_the_database_and_the_project_alone(
     assert "schema version 1" in talk
     assert "--database COPY" in talk
     assert (run_code, other_code) == (4, 4), run_talk + other_talk
+
+
+def test_a_raw_file_that_may_not_be_read_is_named_with_the_command_that_helps(project: Project) -> None:
+    project.pipeline(BASIC + 'mode = "realtime"\n')
+    project.rows(numbered(3))
+    project.run()
+    calls = len(project.log()["calls"])
+    (project.root / "batchpipe.duckdb").unlink()
+    raw = project.root / ".batchpipe" / "raw"
+    words = surroundings(project)
+    for ending, command, code in (
+        (".json", ["run", "demo"], 6),
+        (".requests.parquet", ["try", "demo"], 6),
+        (".jsonl.zst", ["recover", "demo", "--from-raw"], 4),
+        (".jsonl.zst", ["try", "demo"], 4),
+        (".jsonl.zst", ["run", "demo"], 4),
+    ):
+        (path,) = raw.glob(f"*{ending}")
+        path.chmod(0)
+        ((found, out, talk),) = without_powers(project.root, [command], **words)
+        path.chmod(0o600)
+        assert (found, str(path) in out + talk) == (code, True), (ending, out, talk)
+        assert "chmod u+r" in out + talk
+    ((found, _, talk),) = without_powers(project.root, [["run", "demo"]], **words)
+    assert (found, len(project.log()["calls"])) == (0, calls), talk

@@ -13,6 +13,7 @@ from batchpipe.providers import ProviderRules
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Work
+from batchpipe.store.disk import disk_error
 from batchpipe.store.memory import VECTOR_ROWS
 from batchpipe.store.queries import query
 
@@ -109,16 +110,25 @@ def line_faults(connection: Connection) -> tuple[Mapping[str, int], bool]:
     return found, ours > 0
 
 
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file of results. Raises DatabaseError where it cannot be read."""
+    try:
+        with open_results(path) as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
 def _line_bytes(path: Path) -> tuple[int, int]:
     """Return a number of bytes that no line of the file is longer than, and the bytes of all lines together."""
     longest, open_bytes, size = BLOCK_BYTES, 0, 0
-    with open_results(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            size += len(block)
-            first = block.find(b"\n")
-            if first < 0:
-                open_bytes += len(block)
-            else:
-                longest = max(longest, open_bytes + first)
-                open_bytes = len(block) - block.rfind(b"\n")
+    for block in _blocks(path):
+        size += len(block)
+        first = block.find(b"\n")
+        if first < 0:
+            open_bytes += len(block)
+        else:
+            longest = max(longest, open_bytes + first)
+            open_bytes = len(block) - block.rfind(b"\n")
     return max(longest, open_bytes), size

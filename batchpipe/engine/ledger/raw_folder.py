@@ -122,6 +122,10 @@ class RawFolder:
         """Return the path of the journal of a chunk's realtime calls."""
         return self.path / f"{chunk_id}{JOURNAL}"
 
+    def files(self, chunk_id: str) -> list[Path]:
+        """Return the paths at which a chunk's files may be."""
+        return [self.path / f"{chunk_id}{suffix}" for suffix in SUFFIXES]
+
     def open_journal(self, chunk_id: str) -> None:
         """Make the journal of a chunk, before the intent of its calls is committed: one that is gone was removed."""
         path = self.journal(chunk_id)

@@ -14,6 +14,7 @@ from batchpipe.engine.ledger.raw_folder import COMPRESSED
 from batchpipe.engine.realtime.journal import asked_ids, cut_torn_line
 from batchpipe.pipeline.sending import LOCAL
 from batchpipe.providers import BatchState, Ended
+from batchpipe.store.disk import refuse_broken_link
 from batchpipe.store.queries import query
 
 
@@ -43,13 +44,16 @@ class ChunkClosing:
         """Record the answers of a chunk; return None for a chunk of which nothing was asked.
 
         Reads the raw folder, `ledger.requests`. Writes `work.ended`, `work.sent`, `work.lines`, `work.asked`,
-        `work.chosen_lines`, `work.received`, and what a collected batch writes.
+        `work.chosen_lines`, `work.received`, and what a collected batch writes. Raises DatabaseError where the disk
+        fails, or the journal or the answers are a link that leads to nothing.
         """
         parts = self.collector.parts
         if batch.provider == LOCAL:
             from batchpipe.engine.realtime.local_chunk import close_local_chunk
 
             return close_local_chunk(parts, batch, parts.raw_folder.results(batch.chunk_id))
+        for each in (parts.raw_folder.journal(batch.chunk_id), parts.raw_folder.download(batch.chunk_id)):
+            refuse_broken_link(each)
         asked = asked_ids(parts.raw_folder, batch.chunk_id)
         path = parts.raw_folder.results(batch.chunk_id)
         at = came_at(path, batch.prepared_at, parts.database.clock())

@@ -28,7 +28,7 @@ from batchpipe.common.durable import flush_folder
 from batchpipe.common.errors import DatabaseError, LockedError
 from batchpipe.common.held_room import HeldRoom
 from batchpipe.engine.ledger.raw_folder import RawFolder, held_room
-from batchpipe.store.disk import disk_error
+from batchpipe.store.disk import disk_error, refuse_broken_link
 
 BLOCK_BYTES = 1 << 16
 CLOSED = b'{"closed": true}'
@@ -149,7 +149,11 @@ def closing_left(folder: RawFolder, chunk_id: str) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[Path | None]:
-    """Hold the lock on a journal, which is made where there is none; give None where another process holds it."""
+    """Hold the lock on a journal, which is made where there is none; give None where another process holds it.
+
+    Raises DatabaseError where the disk fails, or the journal is a link that leads to nothing.
+    """
+    refuse_broken_link(path)
     try:
         is_new = not path.exists()
         with open(path, "ab", opener=modes.opener) as file:

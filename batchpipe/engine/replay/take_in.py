@@ -32,6 +32,7 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import LOCAL
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
+from batchpipe.store.disk import why_unreadable
 from batchpipe.store.queries import query
 
 SUBMITTED = ("chunk_submitted", "chunk_adopted")
@@ -307,9 +308,11 @@ def unreadable(name: str, chunk_ids: Sequence[str], folder: RawFolder) -> GateEr
         f"{len(chunk_ids):,} {are} be read in {folder.path}: {', '.join(chunk_ids)}. Their answers may have been paid "
         "for, and the database does not have them"
     )
+    reasons = (why_unreadable(path) for each in chunk_ids for path in folder.files(each))
+    reason = next((f"{each}\n" for each in reasons if each is not None), "")
     hint = (
-        "Put the files of these chunks back from a backup, and run again. To give them up, so that their rows may be "
-        f"paid for a second time: batchpipe recover {name} --leave"
+        f"{reason}Put the files of these chunks back from a backup, and run again. To give them up, so that their rows "
+        f"may be paid for a second time: batchpipe recover {name} --leave"
     )
     return GateError(what, where=name, hint=hint)
 
