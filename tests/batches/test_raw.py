@@ -224,9 +224,9 @@ def test_what_stands_in_the_place_of_a_journal_or_of_answers_is_named_with_the_c
             project.run()
     (path,) = raw(project).path.glob(f"*{ending}")
     content = path.read_bytes()
-    for stands in (lambda: path.symlink_to("gone"), lambda: path.symlink_to(path.name), path.mkdir):
+    for target in ("gone", path.name, None):  # None: a folder
         path.unlink() if path.is_file() or path.is_symlink() else path.rmdir()
-        stands()
+        path.mkdir() if target is None else path.symlink_to(target)
         helps = f"mv {path} {path}.aside" if path.is_dir() else f"remove the link: rm {path}"
         for command in (project.run, lambda: recover_from_raw(project)):
             with pytest.raises(DatabaseError) as stopped:
