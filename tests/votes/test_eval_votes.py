@@ -128,3 +128,23 @@ def test_a_run_takes_in_what_an_evaluation_of_votes_left_in_flight(
     found = call("eval", "demo", *options, "--json").value
     assert desk.requests_sent() == sent
     assert {each["fields"]["label"]["accuracy"] for each in found["models"]} == {1.0}
+
+
+def test_an_evaluation_that_waits_to_ask_a_member_again_takes_the_answer_that_a_run_has_got_since(
+    desk: Desk, call: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.pipeline(HEAD + PANEL + TOP + GOLD)
+    desk.rows([{**each, "body": f"clear {each['id']}"} for each in numbered(4)])
+    (desk.root / "gold.csv").write_text("id,truth\n1,bug\n2,bug\n3,bug\n4,bug\n", encoding="utf-8")
+    monkeypatch.setenv("BATCHPIPE_POLL_INTERVAL", "600")
+    desk.control("faults", {"delay_seconds": 0, "requests": [{"outcome": "errored_overloaded"}]})
+    assert call("eval", "demo", "--no-wait").code == 5
+    while not desk.sql("SELECT count(*) FROM ledger.part_decisions WHERE state = 'retry'")[0][0]:
+        assert call("eval", "demo", "--no-wait").code == 5
+    monkeypatch.setenv("BATCHPIPE_POLL_INTERVAL", "0.02")
+    desk.control("faults", {"delay_seconds": 0})
+    assert call("run", "demo", "--yes").code == 0
+    sent = desk.requests_sent()
+    found = call("eval", "demo", "--json").value
+    assert desk.requests_sent() == sent
+    assert {each["fields"]["label"]["accuracy"] for each in found["models"]} == {1.0}

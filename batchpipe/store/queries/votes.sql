@@ -10,7 +10,7 @@ CREATE OR REPLACE TABLE work.parts
 CREATE OR REPLACE TABLE work.part_standings AS
 WITH found AS (
     SELECT c.key_id, p.rung, p.place, d.custom_id, d.fingerprint, d.state, d.attempts, d.transients, d.max_tokens,
-        d.not_before, d.error
+        d.not_before, d.error, d.seq
     FROM work.candidates c
     JOIN work.parts p ON p.rung = c.rung
     JOIN ledger.part_decisions d ON d.key_id = c.key_id AND d.started = c.started AND d.settings = p.settings
@@ -57,30 +57,41 @@ DELETE FROM work.part_standings s WHERE NOT EXISTS (
 
 -- name: found_parts
 -- What a member has answered already: as a part of this row, for a lower rung, for `try`, or for a row that asks the same.
+-- A member that is to be asked again has its answer where the same question was answered since.
 -- work.found_parts: One row is a member of a panel with its stored answer to a row.
 CREATE OR REPLACE TABLE work.found_parts AS
-SELECT key_id, rung, place, custom_id, true AS stands FROM work.part_standings WHERE state = 'valid'
-UNION ALL
-SELECT d.key_id, p.rung, p.place, arg_max(q.custom_id, q.seq), false
-FROM (
-    -- A renamed field makes another fingerprint of the same question.
-    SELECT key_id, rung, redo, resumes, started, fingerprint FROM work.panel_rows
-    UNION
-    SELECT key_id, rung, redo, resumes, started, own_fingerprint FROM work.panel_rows WHERE own_fingerprint IS NOT NULL
-) d
-JOIN work.parts p ON p.rung = d.rung
-JOIN (
+WITH stored AS (
     SELECT q.fingerprint, q.settings, coalesce(nullif(q.part, ''), '1') AS part, q.custom_id, q.seq
     FROM ledger.requests q
     WHERE q.leads AND {stored_by}
     UNION ALL
     SELECT fingerprint, settings, part, custom_id, 0 FROM ledger.part_decisions
     WHERE state = 'valid' AND pipeline IN ({pipelines})
-) q ON q.fingerprint = d.fingerprint AND q.settings = p.settings AND q.part = p.part
-WHERE (d.key_id, p.place) NOT IN (SELECT (key_id, place) FROM work.part_standings)
-    AND q.seq > CASE WHEN d.redo = 'fresh' OR (d.resumes AND d.started >= $redo_seq) THEN $redo_seq ELSE -1 END
-    AND q.custom_id IN (SELECT custom_id FROM ledger.results WHERE outcome = 'answered' AND answer IS NOT NULL)
-GROUP BY d.key_id, p.rung, p.place
+),
+asked AS (
+    SELECT d.key_id, p.rung, p.place, q.custom_id, q.seq, coalesce(s.seq, 0) AS standing_seq
+    FROM (
+        -- A renamed field makes another fingerprint of the same question.
+        SELECT key_id, rung, redo, resumes, started, fingerprint FROM work.panel_rows
+        UNION
+        SELECT key_id, rung, redo, resumes, started, own_fingerprint FROM work.panel_rows WHERE own_fingerprint IS NOT NULL
+    ) d
+    JOIN work.parts p ON p.rung = d.rung
+    JOIN stored q ON q.fingerprint = d.fingerprint AND q.settings = p.settings AND q.part = p.part
+    LEFT JOIN work.part_standings s ON s.key_id = d.key_id AND s.place = p.place
+    WHERE coalesce(s.state = 'retry', true)
+        AND q.seq > CASE WHEN d.redo = 'fresh' OR (d.resumes AND d.started >= $redo_seq) THEN $redo_seq ELSE -1 END
+)
+SELECT key_id, rung, place, custom_id, true AS stands FROM work.part_standings WHERE state = 'valid'
+UNION ALL
+SELECT a.key_id, a.rung, a.place, arg_max(a.custom_id, a.seq), false
+FROM asked a
+JOIN (
+    SELECT custom_id, max(seq) AS seq FROM ledger.results
+    WHERE outcome = 'answered' AND answer IS NOT NULL AND custom_id IN (SELECT custom_id FROM asked)
+    GROUP BY custom_id
+) r ON r.custom_id = a.custom_id AND r.seq > a.standing_seq
+GROUP BY a.key_id, a.rung, a.place
 
 -- name: parts_to_validate
 CREATE OR REPLACE TABLE work.to_validate AS
