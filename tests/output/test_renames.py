@@ -95,6 +95,26 @@ def test_a_file_that_gets_its_older_name_back_stops_at_the_gate_too(project: Pro
     assert project.run().rows["accepted"] == 4
 
 
+def test_what_a_linked_pipeline_has_answered_is_left_to_it_with_a_word_as_the_plan_says(
+    project: Project, typed: CommandLine
+) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    project.rows(numbered(4))
+    project.run("better")
+    project.pipeline()
+    said = "2 requests are not sent: better has the answers"
+    planned = typed("plan", "demo", "-C", str(project.root))
+    assert (planned.code, "nothing to send" in planned.out, said in planned.out) == (0, True, True)
+    sent = project.requests_sent()
+    assert said in typed("run", "demo", "--yes", "-C", str(project.root)).talk
+    assert project.requests_sent() == sent
+    project.pipeline("renamed_from = false\n" + BASIC)
+    assert (project.plan().requests, project.run().submitted) == (2, 2)
+
+
 def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, typed: CommandLine) -> None:
     rows = numbered(4)
     project.rows(rows)

@@ -125,6 +125,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["pilot"] = held_object(done.held, found.meanwhile)
     if found.unknown.ours or found.unknown.asks or found.unknown.damaged:
         value["to_take_in"] = unknown_object(found.unknown)
+    if done.waits:
+        value["left_to_others"] = done.waits
     if found.unaskable:
         value["without_provider"] = [{"what": each.what, "fix": each.hint} for each in found.unaskable]
     empty = empty_queries(found.resolved)
@@ -163,6 +165,8 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
     lines = unknown_lines(unknown_object(found.unknown), found.resolved.name, suggest)
     lines += [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
     lines += _money_lines(found)
+    if found.plan.waits:
+        lines.append(safe(found.plan.waits))
     if found.paused:
         again = suggest(f"run {found.resolved.name} --resume")
         lines.append(f"paused by `batchpipe cancel`; to go on: {again}")

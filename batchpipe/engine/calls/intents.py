@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from batchpipe.engine.ledger.events import CALL_SECONDS, add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks, raw_folder_of
-from batchpipe.engine.ledger.renames import linked_names
+from batchpipe.engine.ledger.renames import linked_with, rename_links
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
@@ -77,7 +77,7 @@ class CallIntents:
         """
         statement = query(
             "same_request",
-            families=quote_list(linked_names(session, self.resolved.names)),
+            families=quote_list(linked_with(self.resolved.file, self.resolved.names, rename_links(session))),
             fingerprints=same["fingerprints"],
         )
         for each in session.dictionaries(statement, {"settings": same["settings"], "part": same["part"]}):

@@ -37,24 +37,13 @@ def earlier_names(names: Sequence[str], links: Iterable[Link]) -> list[str]:
     return _reached(names, list(links))
 
 
-def linked_names(session: Session, names: Sequence[str]) -> list[str]:
-    """Return `names`, and all that recorded links connect with them, in either direction.
-
-    Reads `ledger.events`.
-    """
-    return linked_by(names, rename_links(session))
-
-
-def linked_by(names: Sequence[str], links: Sequence[Link]) -> list[str]:
-    """Return `names`, and all that `links` connect with them, in either direction."""
-    return _reached(names, [*links, *((older, name) for name, older in links)])
-
-
 def linked_with(file: PipelineFile, names: Sequence[str], links: Sequence[Link]) -> list[str]:
-    """Return `names`, and all that `links` connect with them; `names` alone where `file` says that it is no renamed
-    pipeline.
+    """Return `names`, and all that `links` connect with them, in either direction; `names` alone where `file` says that
+    it is no renamed pipeline.
     """
-    return linked_by(names, [] if file.pipeline.renamed_from is False else links)
+    if file.pipeline.renamed_from is False:
+        return list(names)
+    return _reached(names, [*links, *((older, name) for name, older in links)])
 
 
 def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:

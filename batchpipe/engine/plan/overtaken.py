@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from batchpipe.engine.ledger.events import CALL_SECONDS
-from batchpipe.engine.ledger.renames import linked_names, linked_with, rename_links
+from batchpipe.engine.ledger.renames import linked_with, rename_links
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
@@ -59,16 +59,17 @@ def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: s
 
 
 def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str], *, by_every_recipe: bool) -> str:
-    """Drop the due requests that others have asked; return a message of what waits for them, empty where nothing does.
+    """Drop the due requests that others have asked; return a message of what is left to them, empty where nothing is.
 
     Others are the pipelines that renames link to this one, and evaluations: what these have in flight this pipeline
-    leaves to them, and they leave to it what it has. `linked` are names that renames link, this one's among them.
+    leaves to them, and they leave to it what it has. What a linked pipeline has answered is not bought again either.
+    `linked` are names that renames link, this one's among them.
     Reads `work.due`, `work.ladder`, `work.prints`, the ledger. Writes `work.asked_elsewhere`, `work.due`.
     """
     if session.blank:
         return ""
     elsewhere = [each for each in linked if each not in resolved.names]
-    families = linked_names(session, list(_families([*resolved.names, *elsewhere])))
+    families = linked_with(resolved.file, _families([*resolved.names, *elsewhere]), rename_links(session))
     parts = {"own": quote_list(resolved.names), "families": quote_list(families)}
     calls_since = {"calls_since": session.now - timedelta(seconds=CALL_SECONDS)}
     if not elsewhere and not session.one(query("is_asked_elsewhere", **parts), calls_since)[0]:
@@ -76,8 +77,10 @@ def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str],
     prints = query("every_print_of_due" if by_every_recipe else "own_prints_of_due")
     session.execute(query("asked_elsewhere", elsewhere=quote_list(elsewhere), prints=prints, **parts), calls_since)
     session.execute(query("drop_asked_elsewhere"))
-    waits = session.rows(query("waits_elsewhere"))
-    return "; ".join(_waits_text(name, requests) for name, requests in waits)
+    left = session.rows(query("left_elsewhere"))
+    return "; ".join(
+        (_waits_text if in_flight else _answered_text)(name, requests) for name, in_flight, requests in left
+    )
 
 
 def _families(names: Sequence[str]) -> Sequence[str]:
@@ -88,5 +91,14 @@ def _families(names: Sequence[str]) -> Sequence[str]:
 def _waits_text(name: str, requests: int) -> str:
     """Return the message that requests wait for what another pipeline has in flight, with the command that ends it."""
     command = f"batchpipe {'eval' if is_evaluation(name) else 'run'} {evaluated_pipeline(name)}"
-    are = "request is" if requests == 1 else "requests are"
-    return f"{requests:,} {are} not sent: the same is in flight already, and {command} takes in the answer"
+    return f"{_not_sent(requests)}: the same is in flight already, and {command} takes in the answer"
+
+
+def _answered_text(name: str, requests: int) -> str:
+    """Return the message that requests are answered in another pipeline, with the two ways to end that."""
+    ways = "remove the file of one of them, or write `renamed_from = false` under [pipeline] here to pay for them again"
+    return f"{_not_sent(requests)}: {name} has the answers, and a rename links it with this pipeline; {ways}"
+
+
+def _not_sent(requests: int) -> str:
+    return f"{requests:,} {'request is' if requests == 1 else 'requests are'} not sent"

@@ -100,7 +100,7 @@ class Plan:
     media: MediaPlan | None = None  # the files of the requests, where the prompt has some
     local: LocalPlan | None = None  # what the local rung answers, where the ladder has one
     hints: str | None = None  # the version of the local model that the templates asked
-    waits: str = ""  # which due requests are not sent, since another pipeline has the same in flight
+    waits: str = ""  # which due requests are not sent, since another pipeline has asked the same
 
     @property
     def input(self) -> int:

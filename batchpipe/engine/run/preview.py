@@ -16,7 +16,7 @@ from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.cost.realtime_caching import DearerBatches, dearer_batches
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
 from batchpipe.engine.ledger.events import NO_LOAD, NOTHING_SPENT, Load, Spent, has_open, is_paused, open_load, spent
-from batchpipe.engine.ledger.renames import Link, rename_links, with_history
+from batchpipe.engine.ledger.renames import Link, linked_with, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.local.hint_costs import HintCost, hint_costs
 from batchpipe.engine.local.plan_part import Hints
@@ -148,7 +148,7 @@ def preview(
         named = find_named(context.database, work, file, diff)
         with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)
-            found = _planned(context, work, resolved, snapshot, options, folder, due_rows, expected)
+            found = _planned(context, work, resolved, snapshot, options, links, folder, due_rows, expected)
             if not diff.wanted:
                 return found
             label = named.after.label if named.after else "now" if found.version_is_new else found.version
@@ -188,6 +188,7 @@ def _planned(
     resolved: Resolved,
     snapshot: Snapshot,
     options: RunOptions,
+    links: Sequence[Link],
     folder: Path,
     due_rows: bool,
     expected: Path | None,
@@ -205,6 +206,7 @@ def _planned(
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
         busy, gate = _load(session, resolved, options), _gate_at_the_beginning(session, resolved, snapshot)
     planner = make_planner(context, work, resolved, folder)
+    planner.linked = linked_with(resolved.file, resolved.names, links)
     begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
     plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)

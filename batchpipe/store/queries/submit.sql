@@ -244,8 +244,12 @@ GROUP BY fingerprint, rung
 -- name: drop_asked_elsewhere
 DELETE FROM work.due WHERE (fingerprint, rung) IN (SELECT (fingerprint, rung) FROM work.asked_elsewhere)
 
--- name: waits_elsewhere
-SELECT pipeline, count(*) FROM work.asked_elsewhere WHERE in_flight GROUP BY pipeline ORDER BY pipeline
+-- name: left_elsewhere
+SELECT pipeline, in_flight, count(*) FROM (
+    SELECT fingerprint, rung, max_by(pipeline, in_flight) AS pipeline, bool_or(in_flight) AS in_flight
+    FROM work.asked_elsewhere GROUP BY fingerprint, rung
+)
+GROUP BY pipeline, in_flight ORDER BY in_flight DESC, pipeline
 
 -- name: any_open
 -- Whether any chunk or call has no recorded end: far cheaper than `ledger.batches`, and nothing is open most of the time.
