@@ -131,6 +131,31 @@ def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, type
     assert project.requests_sent() == sent
 
 
+def test_what_was_bought_for_an_evaluation_alone_is_not_bought_again_under_a_new_name(
+    project: Project, typed: CommandLine
+) -> None:
+    rows = numbered(4)
+    project.rows(rows)
+    project.rows([{**each, "category": "bug"} for each in rows], "gold.csv")
+    project.pipeline(BASIC + GOLD)
+    assert typed("eval", "demo").code == 0
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline(BASIC + GOLD, name="better")
+    sent = project.requests_sent()
+    for command in (["eval", "better"], ["run", "better", "--yes"]):
+        found = typed(*command)
+        assert (found.code, 'renamed_from = "demo"' in found.talk + found.out) == (6, True), found
+    project.pipeline('renamed_from = "demo"\n' + BASIC + GOLD, name="better")
+    assert typed("eval", "better").code == typed("run", "better", "--yes").code == 0
+    assert project.requests_sent() == sent
+
+    # A pipeline that was evaluated beside another one is no new name of that one.
+    project.pipeline(OTHER + GOLD, name="task")
+    assert typed("eval", "task").code == 0
+    (project.root / "pipelines" / "better.toml").unlink()
+    assert typed("run", "task", "--yes").code == 0
+
+
 def test_a_pipeline_of_another_project_in_the_same_database_stops_before_its_table_is_changed(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(4))

@@ -17,12 +17,14 @@ from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.recorded_recipes import versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import Sql, folded, quote_list, table_parts
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
+
+OWN_NAME = Sql("pipeline")
+EVALUATED_NAME = Sql("split_part(pipeline, ':', 1)")  # of an evaluation or a judge the pipeline that it is for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +46,24 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
     file, names = resolved.file, quote_list(resolved.names)
     known, used = False, False
     if session.knows(resolved.names):
-        known, used = session.one(query("history", pipelines=names), {"prompt_hashes": _prompt_hashes(resolved)})
+        statement = query("history", pipelines=names, of=OWN_NAME)
+        known, used = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})
     if known:
         back = _vanished(file, _later_names(session, resolved.names))
         if back and file.pipeline.renamed_from is not False:
             return Doubt(vanished=back)
         return None if used or file.pipeline.input.window else Doubt(vanished=())
-    if file.pipeline.renamed_from is False or session.blank:
+    if file.pipeline.renamed_from is False or session.blank or _was_evaluated(session, resolved):
         return None
-    others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if not is_evaluation(name)]
-    vanished = _vanished(file, [name for name in others if name not in resolved.names])
+    others = session.rows(query("pipelines_not_renamed", of=EVALUATED_NAME))
+    vanished = _vanished(file, [name for (name,) in others if name not in resolved.names])
     return Doubt(vanished=vanished) if vanished else None
+
+
+def _was_evaluated(session: Session, resolved: Resolved) -> bool:
+    """Return whether the pipeline was evaluated: then it stood beside the others under its name of today."""
+    statement = query("history", pipelines=quote_list(resolved.names), of=EVALUATED_NAME)
+    return session.knows(resolved.names) and bool(session.one(statement, {"prompt_hashes": []})[0])
 
 
 def _later_names(session: Session, names: Sequence[str]) -> list[str]:
@@ -77,14 +86,14 @@ def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt
     Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `snapshot`.
     """
     if not doubt.vanished:
-        rows, shared, known = _shared_keys(session, resolved.names, snapshot)
+        rows, shared, known = _shared_keys(session, resolved.names, snapshot, OWN_NAME)
         # A pilot or a limit has sent few of the rows: then most known keys are in the input, and it is the same one.
         return _other_project(resolved, rows, shared) if shared * 2 < min(rows, known) else None
     links = rename_links(session)
     for name in doubt.vanished:
         names = earlier_names([name], links)
-        rows, shared, _ = _shared_keys(session, names, snapshot)
-        statement = query("history", pipelines=quote_list(names))
+        rows, shared, _ = _shared_keys(session, names, snapshot, EVALUATED_NAME)
+        statement = query("history", pipelines=quote_list(names), of=EVALUATED_NAME)
         same_prompt = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})[1]
         if same_prompt or (rows and shared * 2 >= rows):
             return _renamed(resolved, name, same_prompt=same_prompt, rows=rows, shared=shared)
@@ -188,12 +197,12 @@ def _other_project(resolved: Resolved, rows: int, shared: int) -> GateError:
     )
 
 
-def _shared_keys(session: Session, names: Sequence[str], snapshot: Snapshot) -> tuple[int, int, int]:
+def _shared_keys(session: Session, names: Sequence[str], snapshot: Snapshot, of: Sql) -> tuple[int, int, int]:
     """Return how many rows the input has, how many of their keys the pipelines called `names` know, and how many keys
-    these know at all.
+    these know at all. `of` is SQL for the name of the pipeline that a request belongs to.
     """
-    relation: Sql = snapshot.relation
-    rows, shared, known = session.one(query("shared_keys", pipelines=quote_list(names), relation=relation))
+    statement = query("shared_keys", pipelines=quote_list(names), relation=snapshot.relation, of=of)
+    rows, shared, known = session.one(statement)
     return int(rows), int(shared), int(known)
 
 

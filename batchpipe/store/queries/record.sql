@@ -196,26 +196,27 @@ WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again 
 -- name: history
 -- Whether the pipelines have a history, which `try` alone does not make, and whether they ever used one of the prompts.
 WITH facts AS (
-    SELECT prompt_version FROM ledger.requests WHERE pipeline IN ({pipelines}) AND reason <> 'try'
+    SELECT prompt_version FROM ledger.requests WHERE {of} IN ({pipelines}) AND reason <> 'try'
     UNION ALL
-    SELECT prompt_version FROM ledger.decisions WHERE pipeline IN ({pipelines})
+    SELECT prompt_version FROM ledger.decisions WHERE {of} IN ({pipelines})
 )
 SELECT EXISTS (FROM facts) AS known, EXISTS (
     FROM facts WHERE prompt_version IN (
         SELECT prompt_version FROM ledger.prompt_versions
-        WHERE pipeline IN ({pipelines}) AND list_contains($prompt_hashes::UUID[], prompt_hash)
+        WHERE {of} IN ({pipelines}) AND list_contains($prompt_hashes::UUID[], prompt_hash)
     )
 ) AS used
 
 -- name: pipelines_not_renamed
-SELECT pipeline FROM (
+-- What was bought for an evaluation belongs to the pipeline that is evaluated.
+SELECT DISTINCT {of} AS name FROM (
     SELECT pipeline FROM ledger.requests WHERE reason <> 'try' UNION SELECT pipeline FROM ledger.decisions
 )
-WHERE pipeline NOT IN (SELECT data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed')
-ORDER BY pipeline
+WHERE name NOT IN (SELECT data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed')
+ORDER BY name
 
 -- name: shared_keys
-WITH known AS (SELECT DISTINCT key_id FROM ledger.requests WHERE pipeline IN ({pipelines}))
+WITH known AS (SELECT DISTINCT key_id FROM ledger.requests WHERE {of} IN ({pipelines}))
 SELECT count(*), count(*) FILTER (md5(key)::UUID IN (SELECT key_id FROM known)), (SELECT count(*) FROM known)
 FROM {relation}
 
