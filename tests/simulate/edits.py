@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .project import LABELS, LADDERS, MANNERS, MEMBERS, Project
+from .project import LABELS, LADDERS, MANNERS, MEMBERS, NAMES, Project
 
 MOST_ROWS = 30
 KEY_TYPES = ("BIGINT", "INTEGER", "VARCHAR", "DOUBLE", "DECIMAL(12, 2)")
@@ -130,7 +130,7 @@ def _edit_chunks(project: Project, chance: random.Random) -> None:
 
 
 def _rename(project: Project, chance: random.Random) -> None:
-    project.rename(chance.choice([each for each in ("demo", "kinds", "sorted") if each != project.name]))
+    project.rename(chance.choice([each for each in NAMES if each != project.name]))
 
 
 def _rename_silently(project: Project, chance: random.Random) -> None:

@@ -153,6 +153,7 @@ class Play:
         if sent:
             raise ViolatedError(Violation(rule="nothing is due at rest", what=f"the next run sent {sent}"))
         self._first(rules.of_raw(self.database, self.received))
+        self._first(rules.of_whole_output(self.database, project))
         self._first(rules.of_secrets(self.root))
 
     def _obey(self, text: str) -> None:

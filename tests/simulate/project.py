@@ -29,6 +29,7 @@ MEMBERS: Mapping[str, Sequence[str]] = {
     "mixed": (MINI, HIGH),
 }
 LOWEST = tuple(each.rpartition(":")[2] for each in (LOW, LUNA, LITE))
+NAMES = ("demo", "kinds", "sorted")  # that a pipeline gets, one after the other
 LABELS = ("billing", "bug", "other")
 # What a row's text says of its answer. The emulator's rules obey it.
 MANNERS = ("", "", "", "", "wrong;", "hiccup;", "long;", "refused;", "unsure;", "empty;", "broken;")

@@ -17,7 +17,7 @@ import pyarrow
 
 from .computer import ENDLESS, KEY, Called
 from .disk import let_go, unwatched
-from .project import FOLLOWED, LABELS, LEAST_SCORE, Project
+from .project import FOLLOWED, LABELS, LEAST_SCORE, NAMES, Project
 from .provider import Sale
 
 BUG = 70
@@ -183,6 +183,21 @@ def _of_row(
         shown["score"] = round(float(str(shown["score"])), 2)
     if shown != fields:
         yield Violation(rule=rule, what=f"row {key} shows {shown}, its answer says {fields}")
+
+
+def of_whole_output(path: Path, project: Project) -> Iterator[Violation]:
+    """Yield the rows of today's input that have an answer and are not current in the output; held at rest."""
+    with opened(path) as connection:
+        answered = connection.execute(
+            "SELECT any_value(q.key), arg_max(d.state, d.seq) AS state FROM ledger.decisions d "
+            "JOIN (SELECT DISTINCT key_id, key FROM ledger.requests) q USING (key_id) "
+            "WHERE list_contains($names, d.pipeline) GROUP BY key_id HAVING state IN ('accepted', 'kept')",
+            {"names": list(NAMES)},
+        ).fetchall()
+        shown = connection.execute(f"SELECT id FROM {project.name} WHERE _current").fetchall() if answered else []
+    found = {int(Decimal(json.loads(key)[0])) for key, _ in answered} & project.rows.keys()
+    for key in sorted(found - {int(Decimal(str(key))) for (key,) in shown}):
+        yield Violation(rule="an answered row is current in the output", what=f"row {key} is not")
 
 
 def of_chain(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[Violation]:

@@ -83,6 +83,7 @@ def test_the_agreement_is_tuned_and_each_member_has_its_own_cost(desk: Desk, cal
     sent = desk.requests_sent()
     assert call("run", "demo", "--yes").code == 0
     assert desk.requests_sent() == sent
+    assert desk.sql("SELECT count(*) FROM demo WHERE _current") == [(ROWS,)]
 
     # Another prompt is held against the first one: each member is asked anew.
     desk.pipeline((checked + PANEL + TOP + GOLD).replace("{{ body }}", "{{ body }}!"))
@@ -128,6 +129,7 @@ def test_a_run_takes_in_what_an_evaluation_of_votes_left_in_flight(
     found = call("eval", "demo", *options, "--json").value
     assert desk.requests_sent() == sent
     assert {each["fields"]["label"]["accuracy"] for each in found["models"]} == {1.0}
+    assert desk.sql("SELECT count(*) FROM demo WHERE _current") == [(4,)]
 
 
 def test_an_evaluation_that_waits_to_ask_a_member_again_takes_the_answer_that_a_run_has_got_since(
@@ -148,3 +150,24 @@ def test_an_evaluation_that_waits_to_ask_a_member_again_takes_the_answer_that_a_
     found = call("eval", "demo", "--json").value
     assert desk.requests_sent() == sent
     assert {each["fields"]["label"]["accuracy"] for each in found["models"]} == {1.0}
+    assert desk.sql("SELECT count(*) FROM demo WHERE _current") == [(4,)]
+
+
+@pytest.mark.parametrize("rung", [PANEL, SAMPLES], ids=["panel", "samples"])
+def test_votes_that_an_evaluation_has_bought_are_in_the_table(desk: Desk, call: CommandLine, rung: str) -> None:
+    desk.pipeline(HEAD + rung + GOLD)
+    desk.rows([{**each, "body": f"clear {each['id']}"} for each in numbered(4)])
+    (desk.root / "gold.csv").write_text("id,truth\n1,bug\n2,bug\n3,bug\n", encoding="utf-8")
+    assert call("run", "demo", "--yes").code == 0
+    # Other texts for two rows: the first one is known to the evaluation alone, the table has an older answer for it.
+    desk.rows([{**each, "body": f"{'split' if each['id'] < 3 else 'clear'} {each['id']}"} for each in numbered(5)])
+    (desk.root / "gold.csv").write_text("id,truth\n1,other\n5,bug\n", encoding="utf-8")
+    assert call("eval", "demo").code == 0
+    sent = desk.requests_sent()
+    assert call("run", "demo", "--yes", "--where", "id IN (1, 5)").code == 0
+    assert desk.requests_sent() == sent
+    rows = "SELECT d.key, t._custom_id = d.custom_id FROM demo t JOIN ledger.row_state d "
+    answers = f"{rows} ON d.key = to_json([t.id::VARCHAR])::VARCHAR"
+    assert desk.sql(f"{answers} WHERE d.pipeline = 'demo' ORDER BY d.key") == [
+        (f'["{number}"]', True) for number in range(1, 6)
+    ]

@@ -120,7 +120,7 @@ def record_free_decisions(
     Without `with_output` the output table is left as it is.
     The first plan of a run also refreshes the output table and closes orders that are done.
     Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.all_keys`, `work.input`, `work.compared`,
-    `work.documents_of_validity`, `work.documents_of_revalidated`.
+    `work.documents_of_validity`, `work.documents_of_revalidated`, `work.ballots`.
     Writes `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the output table.
     """
     names = quote_list(resolved.names)
@@ -146,7 +146,8 @@ def record_free_decisions(
         answer = Sql("d.output::VARCHAR") if resolved.answer_rules.renames else Sql("r.answer")
         bought = bought_sql(resolved, Sql("r.pipeline"))
         own = {"pipeline": resolved.name}
-        session.execute(query("record_validated_again", answer=answer, bought=bought), stamp | own)
+        again = slots(resolved, "record_validated_again")
+        session.execute(query("record_validated_again", answer=answer, bought=bought, **again), stamp | own)
         why_failed = why_no_rung(resolved.input_columns, plan.snapshot.file)
         parts_of = slots(resolved, "record_decisions")
         session.execute(query("record_decisions", pipelines=names, why_failed=why_failed, **parts_of), stamp | ids)

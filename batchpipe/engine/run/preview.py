@@ -148,7 +148,8 @@ def preview(
         named = find_named(context.database, work, file, diff)
         with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)
-            found = _planned(context, work, resolved, snapshot, options, links, folder, due_rows, expected)
+            found = _planned(context, work, resolved, snapshot, options, links, folder, expected)
+            found = replace(found, due_rows=_due_rows(work) if due_rows else ())
             if not diff.wanted:
                 return found
             label = named.after.label if named.after else "now" if found.version_is_new else found.version
@@ -190,7 +191,6 @@ def _planned(
     options: RunOptions,
     links: Sequence[Link],
     folder: Path,
-    due_rows: bool,
     expected: Path | None,
 ) -> Preview:
     """Plan under the open orders and those that are asked for, and put the money and the batches beside the plan.
@@ -205,8 +205,7 @@ def _planned(
         orders = [*recorded, *orders_asked(session, resolved, options.orders, options.where, recorded)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
         busy, gate = _load(session, resolved, options), _gate_at_the_beginning(session, resolved, snapshot)
-    planner = make_planner(context, work, resolved, folder)
-    planner.linked = linked_with(resolved.file, resolved.names, links)
+    planner = make_planner(context, work, resolved, folder, linked_with(resolved.file, resolved.names, links))
     begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
     plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)
@@ -232,7 +231,6 @@ def _planned(
         batches_in_flight=busy.batches,
         paused=paused,
         unknown=unknown,
-        due_rows=_due_rows(work) if due_rows else (),
         gate=gate or keys_gate(context.database, work, resolved, plan) or no_batches,
         unaskable=lost,
         assumed=modes_of,

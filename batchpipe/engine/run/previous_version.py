@@ -77,9 +77,16 @@ def plan_meanwhile(
         return planner.plan(snapshot, (), unanswered(options, pilot_keys))
 
 
-def make_planner(context: Context, work: Work, resolved: Resolved, folder: Path) -> Planner:
-    """Return a planner with working tables of its own in `work`."""
-    return Planner(resolved=resolved, database=context.database, work=work, folder=folder, prices=context.prices())
+def make_planner(context: Context, work: Work, resolved: Resolved, folder: Path, linked: Sequence[str] = ()) -> Planner:
+    """Return a planner with working tables of its own in `work`. `linked` are names that renames link."""
+    return Planner(
+        resolved=resolved,
+        database=context.database,
+        work=work,
+        folder=folder,
+        prices=context.prices(),
+        linked=linked,
+    )
 
 
 def unanswered(options: PlanOptions, without: Sequence[str]) -> PlanOptions:

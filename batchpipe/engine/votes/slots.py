@@ -25,6 +25,7 @@ PLAIN: Mapping[str, Mapping[str, Sql]] = {
     "calls_of_chunk": {"place": Sql(""), "own": Sql("")},
     "record_followers": {"carried": Sql(""), "followed": Sql(""), "part": Sql("''"), "rung": Sql("q.rung")},
     "record_decisions": {"unvoted": Sql("")},
+    "record_validated_again": {"voted": Sql("")},
     "sent": {"part": Sql("")},
     "sent_under_policy": {"part": Sql("")},
     "outcomes": {"part": Sql("")},
@@ -55,6 +56,9 @@ VOTING: Mapping[str, Mapping[str, Sql]] = {
         "followed": Sql(", part, of_rung"),
         "part": Sql("f.part"),
         "rung": Sql("coalesce(f.of_rung, q.rung)"),
+    },
+    "record_validated_again": {
+        "voted": Sql("UNION SELECT custom_id, output FROM work.ballots WHERE state = 'valid' AND NOT stands")
     },
     "record_decisions": {"unvoted": Sql("AND p.key_id NOT IN (SELECT key_id FROM work.voters)")},
     "sent": {"part": Sql(", part")},

@@ -35,6 +35,12 @@ WHERE p.reason IN ('carried_over', 'unchanged', 'kept', 'failed')
 -- name: record_validated_again
 -- An answer that was bought under another name stands under the pipeline's own from now on.
 INSERT INTO ledger.results BY NAME
+WITH documents AS (
+    SELECT custom_id, output FROM work.documents_of_revalidated
+    UNION
+    SELECT custom_id, output FROM work.documents_of_validity
+    {voted}
+)
 SELECT
     r.* REPLACE (
         CASE WHEN {bought} THEN $pipeline ELSE r.pipeline END AS pipeline,
@@ -43,10 +49,10 @@ SELECT
         0 AS realtime_usd, NULL AS reported_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
 FROM (
     SELECT DISTINCT ON (custom_id) * FROM ledger.results
-    WHERE custom_id IN (SELECT custom_id FROM work.documents_of_revalidated UNION SELECT custom_id FROM work.documents_of_validity)
+    WHERE custom_id IN (SELECT custom_id FROM documents)
     ORDER BY custom_id, seq DESC
 ) r
-JOIN (SELECT * FROM work.documents_of_revalidated UNION SELECT * FROM work.documents_of_validity) d USING (custom_id)
+JOIN documents d USING (custom_id)
 WHERE d.output IS DISTINCT FROM r.output OR {bought}
 
 -- name: record_followers
