@@ -61,6 +61,19 @@ def test_a_ladder_takes_what_an_evaluation_of_every_rung_has_bought(project: Pro
     assert bought_twice(project) == []
 
 
+def test_an_answer_of_a_higher_rung_that_is_not_valid_hides_no_valid_one_below(project: Project) -> None:
+    given(project, 10, LADDER)
+    sure = {"label": "bug", "score": 0.9}
+    answers = {"claude-haiku-4-5": sure, "claude-sonnet-4-6": "no JSON"}
+    answer_by(project, [{"model": model, "match": "question", "output": each} for model, each in answers.items()])
+    report(project, models="all")
+    sent = project.requests_sent()
+    assert project.plan().rows_by_reason["carried_over"] == 10
+    assert project.run().rows["accepted"] == 10
+    assert project.requests_sent() == sent
+    assert project.sql("SELECT _rung, count(*) FROM demo WHERE _current GROUP BY _rung") == [(1, 10)]
+
+
 def test_a_run_leaves_to_an_evaluation_what_it_has_in_flight(project: Project) -> None:
     given(project, 20)
     project.control("faults", {"delay_seconds": 3600})

@@ -31,6 +31,7 @@ from batchpipe.engine.plan.row_comparison import (
     CONTINUES,
     STAYS,
     bought_requests,
+    choose_matches,
     compare_new_rows,
     compare_rows,
     count_rows,
@@ -153,6 +154,7 @@ class Planner:
         self._render(snapshot, rendered)
         self._match(snapshot, orders)
         self._validate(query("documents_of_validity"))
+        choose_matches(self.work.connection)
         self._give_reasons()
 
     def _plan_new(self, snapshot: Snapshot, rendered: Path) -> None:
@@ -198,13 +200,11 @@ class Planner:
         """
         recorded = Sql("ledger.decisions")
         if self.older_recipes:
-            self.work.connection.execute(query("candidates_by_todays_recipe"))
-            self.work.connection.execute(query("tries_by_todays_recipe"))
+            self.work.connection.execute(query("prints_by_todays_recipe"))
             recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
         with self._reading() as session:
-            session.execute(
-                query("matches", pipelines=self._pipelines, recorded=recorded), {"redo_seq": newest_redo(orders)}
-            )
+            redo = {"redo_seq": newest_redo(orders)}
+            session.execute(query("matches", pipelines=self._pipelines, recorded=recorded), redo)
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             fill_known_votes(session, self.resolved)

@@ -257,6 +257,15 @@ def bought_requests(resolved: Resolved) -> Sql:
     )
 
 
+def choose_matches(connection: Connection) -> None:
+    """Leave one stored answer to each key, a valid one where there is one.
+
+    Reads `work.matches`, `work.validity`. Writes `work.matches`, `work.validity`, `work.documents_of_validity`.
+    """
+    if connection.execute(query("has_several_matches")).fetchone() == (True,):
+        connection.execute(query("choose_matches"))
+
+
 def bought_sql(resolved: Resolved, pipeline: Sql) -> Sql:
     """Return SQL for whether `pipeline` is a name of evaluations, whose answers this pipeline's runs take."""
     if not resolved.has_output:

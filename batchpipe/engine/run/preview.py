@@ -87,7 +87,6 @@ class Preview:
     in_flight_usd: Decimal
     batches_in_flight: int
     paused: bool
-    due_rows: Sequence[DueRow]
     unknown: UnknownChunks = NOTHING_UNKNOWN
     diff: PromptDiff | None = None
     gate: GateError | None = None  # where a run stops
@@ -97,6 +96,7 @@ class Preview:
     unfit_keys: UnfitKeys | None = None
     dearer: Sequence[DearerBatches] = ()
     hints: Hints | None = None  # what says what templates ask of the local model
+    due_rows: Sequence[DueRow] = ()
     hint_costs: Sequence[HintCost] = ()
     unaskable: Sequence[NoProviderError] = ()  # one for each address of open batches that no provider has
     assumed: Sequence[str] = ()  # providers of the settings that are taken to have batches, since nothing says so

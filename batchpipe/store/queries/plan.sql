@@ -260,7 +260,8 @@ JOIN (
 LEFT JOIN ({reviewed}) h ON h.key_id = a.key_id
 
 -- name: matches
--- work.matches: One row is a key that may be due, with a stored answer to what it asks.
+-- work.matches: One row is a key that may be due, with a stored answer to what it asks. A key has several answers alone
+-- where they were `tried`.
 CREATE OR REPLACE TABLE work.matches AS
 WITH wanted AS (
     SELECT DISTINCT c.key_id, f.fingerprint, c.known AND f.fingerprint = c.own_fingerprint AND NOT c.never_sent AS own,
@@ -300,16 +301,32 @@ tried AS (
     JOIN work.rung_settings l USING (settings)
     WHERE q.custom_id IN (SELECT earlier_answer FROM waits_in_vain)
 )
-SELECT * FROM answered
+SELECT *, NULL::BIGINT AS seq FROM answered
 UNION ALL
--- The answer from the highest rung. If `accept` does not hold for it and no rung is above, it is kept for review.
-SELECT w.key_id, arg_max(t.custom_id, (t.rung, t.seq)), max(t.rung), max(t.rung) >= max(length(bin(w.rungs))), false, true
+-- If `accept` does not hold for an answer and no rung is above, it is kept for review.
+SELECT w.key_id, t.custom_id, max(t.rung), max(t.rung) >= max(length(bin(w.rungs))), false, true, max(t.seq)
 FROM wanted w
 JOIN tried t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate'
     AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung > w.own_rung))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
-GROUP BY w.key_id
+GROUP BY w.key_id, t.custom_id
+
+-- name: has_several_matches
+SELECT EXISTS (SELECT 1 FROM work.matches WHERE tried GROUP BY key_id HAVING count(*) > 1)
+
+-- name: choose_matches
+-- Of several answers to a key the valid one from the highest rung counts: one that is not valid hides no other.
+CREATE OR REPLACE TEMP TABLE chosen_matches AS
+SELECT m.key_id, arg_max(m.custom_id, (coalesce(v.valid, false), m.rung, m.seq)) AS custom_id
+FROM work.matches m
+LEFT JOIN work.validity v ON v.key_id = m.key_id AND v.custom_id = m.custom_id
+WHERE m.tried
+GROUP BY m.key_id;
+DELETE FROM work.validity v USING temp.chosen_matches c WHERE c.key_id = v.key_id AND c.custom_id <> v.custom_id;
+DELETE FROM work.matches m USING temp.chosen_matches c WHERE c.key_id = m.key_id AND c.custom_id <> m.custom_id;
+DROP TABLE temp.chosen_matches;
+DELETE FROM work.documents_of_validity WHERE custom_id NOT IN (SELECT custom_id FROM work.validity)
 
 -- name: prints_of_recipes
 -- Each rendered request with its fingerprint by today's recipe, and by every recipe that its pipeline has recorded.
@@ -321,12 +338,10 @@ JOIN work.rendered r USING (position, continues)
 UNION
 SELECT key_id, fingerprint, fingerprint FROM work.rendered
 
--- name: candidates_by_todays_recipe
+-- name: prints_by_todays_recipe
 UPDATE work.candidates SET own_fingerprint = p.fingerprint
 FROM work.prints p
-WHERE p.key_id = candidates.key_id AND p.recorded = candidates.own_fingerprint AND p.recorded <> p.fingerprint
-
--- name: tries_by_todays_recipe
+WHERE p.key_id = candidates.key_id AND p.recorded = candidates.own_fingerprint AND p.recorded <> p.fingerprint;
 INSERT INTO work.tries
 SELECT t.* REPLACE (p.fingerprint AS fingerprint)
 FROM work.tries t

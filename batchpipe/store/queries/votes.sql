@@ -58,7 +58,7 @@ DELETE FROM work.part_standings s WHERE NOT EXISTS (
 -- name: found_parts
 -- What a member has answered already: as a part of this row, for a lower rung, for `try`, or for a row that asks the same.
 -- A member that is to be asked again has its answer where the same question was answered since.
--- work.found_parts: One row is a member of a panel with its stored answer to a row.
+-- work.found_parts: One row is a member of a panel with a stored answer of it to a row.
 CREATE OR REPLACE TABLE work.found_parts AS
 WITH stored AS (
     SELECT q.fingerprint, q.settings, coalesce(nullif(q.part, ''), '1') AS part, q.custom_id, q.seq
@@ -82,16 +82,16 @@ asked AS (
     WHERE coalesce(s.state = 'retry', true)
         AND q.seq > CASE WHEN d.redo = 'fresh' OR (d.resumes AND d.started >= $redo_seq) THEN $redo_seq ELSE -1 END
 )
-SELECT key_id, rung, place, custom_id, true AS stands FROM work.part_standings WHERE state = 'valid'
+SELECT key_id, rung, place, custom_id, true AS stands, seq FROM work.part_standings WHERE state = 'valid'
 UNION ALL
-SELECT a.key_id, a.rung, a.place, arg_max(a.custom_id, a.seq), false
+SELECT a.key_id, a.rung, a.place, a.custom_id, false, max(a.seq)
 FROM asked a
 JOIN (
     SELECT custom_id, max(seq) AS seq FROM ledger.results
     WHERE outcome = 'answered' AND answer IS NOT NULL AND custom_id IN (SELECT custom_id FROM asked)
     GROUP BY custom_id
 ) r ON r.custom_id = a.custom_id AND r.seq > a.standing_seq
-GROUP BY a.key_id, a.rung, a.place
+GROUP BY a.key_id, a.rung, a.place, a.custom_id
 
 -- name: parts_to_validate
 CREATE OR REPLACE TABLE work.to_validate AS
@@ -108,6 +108,7 @@ FROM work.found_parts f
 JOIN work.validity v ON v.key_id = f.key_id AND v.custom_id = f.custom_id
 JOIN work.documents d ON d.custom_id = f.custom_id
 WHERE v.valid
+QUALIFY row_number() OVER (PARTITION BY f.key_id, f.place ORDER BY f.stands DESC, f.seq DESC) = 1
 UNION ALL
 SELECT key_id, rung, place, custom_id, 'failed', NULL, true FROM work.part_standings WHERE state = 'failed'
 
