@@ -368,7 +368,7 @@ class TestInterrupts:
             text=True,
         )
         spill = project.root / ".batchpipe" / "work" / "demo"
-        while not list(spill.glob("*.parquet")):
+        while not list(spill.glob("*/*.parquet")):
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)

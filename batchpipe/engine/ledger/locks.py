@@ -7,8 +7,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -51,6 +52,48 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime, wait_seconds: floa
                 holder.unlink(missing_ok=True)
         finally:
             lock.release()
+
+
+@contextmanager
+def own_folder(make: Callable[[], Path]) -> Iterator[None]:
+    """Hold the folder that `make` makes, and remove what others have left beside it when they ended.
+
+    So two runs without a common lock file, because somebody has removed it, do not write into each other's files.
+    """
+    with ExitStack() as stack:
+        folder = make()
+        try:
+            while not _hold(folder, stack) or not folder.exists():
+                folder = make()  # another run has just removed it: it was not held yet
+            for old in folder.parent.iterdir():
+                if old != folder:
+                    _remove_unless_held(old)
+        except OSError as error:
+            raise disk_error(error, folder) from error
+        yield
+
+
+def _hold(folder: Path, stack: ExitStack) -> bool:
+    """Lock a folder until `stack` is closed; return False where another process has it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    stack.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_unless_held(old: Path) -> None:
+    if not old.is_dir():
+        old.unlink(missing_ok=True)
+        return
+    with ExitStack() as stack:
+        if _hold(old, stack):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_holder(holder: Path, now: datetime) -> None:

@@ -7,7 +7,7 @@ next plan finds due, with a reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
-from batchpipe.engine.ledger.locks import MOMENTS_SECONDS, pipeline_lock
+from batchpipe.engine.ledger.locks import MOMENTS_SECONDS, own_folder, pipeline_lock
 from batchpipe.engine.ledger.raw_folder import raw_folder_of
 from batchpipe.engine.ledger.renames import linked_with, with_history
 from batchpipe.engine.plan.history_gate import keys_gate
@@ -176,8 +176,7 @@ class PipelineRun:
         wait = MOMENTS_SECONDS if self.prepared else 0.0
         self._stack.enter_context(pipeline_lock(database.make_folder("locks"), self.name, context.clock(), wait))
         self._begun = True
-        self.work = context.work()
-        self._stack.callback(self.work.close)
+        self.work = self._stack.enter_context(closing(context.work()))
         providers = context.providers_of(self.file)
         first = FirstLook(context=context, work=self.work, file=self.file, providers=providers, tell=self.announce)
         first.read()
@@ -185,6 +184,7 @@ class PipelineRun:
             first.save()
             refuse_paused(self.name)
         self.run_id, self._began_at_commit, links = record_start(database, self.work, self.name, resumes=first.paused)
+        self._stack.enter_context(own_folder(partial(database.make_folder, "work", self.name, self.run_id)))
         self.file = with_history(self.file, links)
         self.announce(Event(kind="run_started"))
         if self.prepared is not None:
@@ -210,7 +210,7 @@ class PipelineRun:
             self._orders = record_orders(
                 session, self.resolved, self.run_id, asked, self.options.where, self.options.withdraw
             )
-        prices, folder = context.prices(), database.make_folder("work", self.name)
+        prices, folder = context.prices(), database.make_folder("work", self.name, self.run_id)
         self.planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
         self.planner.watch = partial(context.watch, self.name)
         begin_local(context, self.planner, self.snapshot, self.run_id)

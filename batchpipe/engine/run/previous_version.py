@@ -146,7 +146,8 @@ def begin_previous_version_run(
     git_commit = context.git_commit()
     with context.database.writing(work, parts.run_id) as session:
         record_version(session, before, parts.run_id, git_commit)
-    planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
+    folder = context.database.make_folder("work", before.name, parts.run_id, "meanwhile")
+    planner = make_planner(context, work, before, folder)
     planner.hints = hints_for(context, work, before, snapshot, None, like=parts.resolved)
     due_requests = make_due_requests(
         replace(parts, resolved=before, work=work), context, planner, in_flight, tell, max_usd

@@ -50,7 +50,7 @@ def read_input(
 ) -> tuple[Resolved, Snapshot]:
     """Resolve the file, make the output table, then read the input once into a snapshot.
 
-    Snapshots and rendered requests of earlier runs are removed. Where it is in doubt whose history the pipeline goes on
+    Where it is in doubt whose history the pipeline goes on
     with, nothing is recorded before the keys are known.
     Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table. Raises GateError where the
     pipeline looks like another one.
@@ -64,9 +64,7 @@ def read_input(
             if doubt is None:
                 _record(session, context, resolved, run_id, tell)
             keys_differ = bool(recorded_keys(session, resolved))
-        folder = context.database.make_folder("work", file.pipeline.name)
-        for old in folder.glob("*.parquet"):
-            old.unlink()
+        folder = context.database.make_folder("work", file.pipeline.name, run_id)
         snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
     if resolved.templates.media and (looks := kept_looks(context.looks_folder)):
         with context.database.writing(work, run_id) as session:
