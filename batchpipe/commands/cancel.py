@@ -17,6 +17,7 @@ from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.replay.take_in import take_in_where_free
 from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.model import PipelineFile
@@ -71,6 +72,7 @@ def cancel(call: Call, arguments: Sequence[str]) -> int:
         raise UsageError("no pipeline is named", where="the command line", hint=hint)
     files, single = call.pipelines(arguments)
     with call.context() as context:
+        files = with_histories(context.database, context.work, files)
         work = context.work()
         try:
             found = [cancel_pipeline(context, work, file, call.say) for file in files]

@@ -12,6 +12,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.batches.recover import AbandonedChunks, Recovery, UndecidedChunks, held_until
 from batchpipe.engine.batches.repair import repair
 from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.output.output_table import Repaired
 from batchpipe.engine.replay.rebuild import Rebuilt, leave_others, rebuild
 from batchpipe.engine.replay.take_in import NOT_IN_RAW, take_in_where_free
@@ -65,7 +66,8 @@ def recover(
     with call.context() as context:
         work = context.work()
         try:
-            recovery = Recovery(context=context, file=files[0], work=work)
+            (file,) = with_histories(context.database, context.work, files)
+            recovery = Recovery(context=context, file=file, work=work)
             if not (from_raw or leave):
                 take_in_where_free(context, work, recovery.names)
             if adopt is None and not (abandon or from_raw or leave or repairs):

@@ -22,6 +22,7 @@ from batchpipe.commands.call.call import Call, load_each
 from batchpipe.common.errors import BatchpipeError, DatabaseError, LockedError, PipelineError, UsageError
 from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.pages.guard import Door
 from batchpipe.pipeline.files import FOLDER, pipeline_files
 from batchpipe.pipeline.model import PipelineFile
@@ -228,6 +229,8 @@ class Site:
         if not pipeline_files(self.call.root / FOLDER):
             return [], {}
         files, problems = load_each(self.call.select([], all=True), self.call.root)
+        with self.context(gives_way=False) as context:
+            files = with_histories(context.database, context.work, files)
         return files, {
             as_utf_8(path.stem): PipelineError.from_problems(list(found)) for path, found in problems.items()
         }

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from batchpipe.pipeline.codes import Code
+from batchpipe.pipeline.evaluations import SEPARATOR
 from batchpipe.pipeline.review_table import Review
 from batchpipe.pipeline.sending import Chunking, LocalRung, Retry, Rung
 from batchpipe.pipeline.value_types import (
@@ -265,6 +266,13 @@ class Pipeline(Frozen):
         """Return the pipeline's name and the older names whose history it continues."""
         older = (self.renamed_from,) if self.renamed_from else ()
         return list(dict.fromkeys((self.name, *older, *self._earlier_names)))
+
+    def as_evaluation(self, *parts: str) -> Pipeline:
+        """Return the pipeline under the name of an evaluation or a judge of it, NAME:PARTS, which continues those of
+        the older names.
+        """
+        name, *older = (SEPARATOR.join((each, *parts)) for each in self.names)
+        return self.model_copy(update={"name": name, "renamed_from": None}).continuing(older)
 
     def continuing(self, names: Sequence[str]) -> Pipeline:
         """Return the pipeline as one that also continues the histories of `names`, as the ledger links them."""

@@ -156,6 +156,45 @@ def test_what_was_bought_for_an_evaluation_alone_is_not_bought_again_under_a_new
     assert typed("run", "task", "--yes").code == 0
 
 
+def test_every_command_knows_the_history_after_renamed_from_has_left_the_file(
+    project: Project, typed: CommandLine
+) -> None:
+    rows = numbered(4)
+    project.rows(rows)
+    project.rows([{**each, "category": "bug"} for each in rows], "gold.csv")
+    project.pipeline(BASIC + GOLD + '[review]\nwhere = "true"\n')
+    project.run()
+    assert typed("eval", "demo").code == 0
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    project.run("better")
+    project.pipeline(BASIC + GOLD + '[review]\nwhere = "true"\n', name="better")
+    sent = project.requests_sent()
+    assert typed("status", "better", "--json").value["rows"]["accepted"] == 4
+    assert [each["pipeline"] for each in typed("status", "--json").value] == ["better"]
+    assert typed("report", "better", "--json").value["total"]["requests"] == 4
+    assert typed("show", "better", "1", "--json").value["state"] == "accepted"
+    assert "4 rows to" in typed("review", "better", "--export", str(project.root / "r.csv")).talk
+    assert "answered before" in typed("try", "better", "--rows", "1").out
+    assert typed("eval", "better", "--history", "--json").value != []
+    assert typed("eval", "better").code == 0
+    assert project.requests_sent() == sent
+
+
+def test_what_an_evaluation_has_in_flight_under_an_older_name_is_not_bought_again(
+    project: Project, typed: CommandLine
+) -> None:
+    rows = numbered(4)
+    project.rows(rows)
+    project.rows([{**each, "category": "bug"} for each in rows], "gold.csv")
+    project.pipeline(BASIC + GOLD)
+    project.control("faults", {"delay_seconds": 1})
+    assert typed("eval", "demo", "--no-wait").code == 5
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline('renamed_from = "demo"\n' + BASIC + GOLD, name="better")
+    assert typed("eval", "better").code == 0
+    assert project.requests_sent() == 4
+
+
 def test_a_pipeline_of_another_project_in_the_same_database_stops_before_its_table_is_changed(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(4))

@@ -171,3 +171,24 @@ def test_votes_that_an_evaluation_has_bought_are_in_the_table(desk: Desk, call: 
     assert desk.sql(f"{answers} WHERE d.pipeline = 'demo' ORDER BY d.key") == [
         (f'["{number}"]', True) for number in range(1, 6)
     ]
+
+
+@pytest.mark.parametrize("command", [("run", "demo", "--yes"), ("eval", "demo")], ids=["run", "eval"])
+def test_the_lost_submit_of_an_evaluation_that_nobody_repeats_is_found(
+    desk: Desk, call: CommandLine, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("BATCHPIPE_RECONCILE_WAIT", "0.3")
+    desk.pipeline(HEAD + PANEL + GOLD)
+    desk.rows([{**each, "body": f"clear {each['id']}"} for each in numbered(4)])
+    (desk.root / "gold.csv").write_text("id,truth\n1,bug\n2,bug\n3,bug\n4,bug\n", encoding="utf-8")
+    lost = [{"call": "create", "fault": "accepted_then_reset", "times": 1}]
+    desk.control("faults", {"delay_seconds": 0, "calls": lost})
+    assert call("eval", "demo", "--model", "claude-haiku-4-5", "--no-wait").code == 5
+    desk.control("faults", {"delay_seconds": 0})
+    codes = [call(*command).code]
+    while codes[-1] == 5 and len(codes) < 20:
+        time.sleep(0.2)
+        codes.append(call(*command).code)
+    assert codes[-1] == 0
+    assert desk.sql("SELECT count(*) FROM ledger.batches WHERE is_open") == [(0,)]
+    assert desk.requests_sent() == 3 * 4

@@ -23,6 +23,7 @@ from batchpipe.commands.diff.read import Asking, read_diff
 from batchpipe.commands.plan.prompt_diff import block
 from batchpipe.commands.printing.text import count, key_text, moment, pairs, safe, shortened, table
 from batchpipe.common.errors import UsageError
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, FieldChange
 from batchpipe.html.links import NO_LINKS
 from batchpipe.html.render import one_file, report_path, write_report
@@ -41,6 +42,7 @@ def diff(call: Call, request: DiffRequest) -> int:
     file = call.one_pipeline(request.pipeline, "diff NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
+        (file,) = with_histories(context.database, context.work, [file])
         found = read_diff(context, file, request, params, Asking(suggest=call.suggest, say=call.say))
     hints = _hints(found, call)
     if page is not None:

@@ -33,6 +33,7 @@ from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.locks import pipeline_lock
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
@@ -40,7 +41,7 @@ from batchpipe.engine.quality.prepare import Wanted
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
-from batchpipe.engine.run.first_look import look_before_evaluation
+from batchpipe.engine.run.first_look import look_before_evaluation, take_in_evaluations
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import run_pipelines
@@ -71,12 +72,13 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     scipy_stats()  # a package that the report needs must be found missing before anything is sent
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with call.context(patience) as context, closing(context.work()) as work:
+        (file,) = with_histories(context.database, context.work, [file])
         made_up = call.settings.emulator and context.emulator_answers(file) is None
         refuse(request, made_up=made_up)
         for each in (*request.model, *([request.as_good_as] if request.as_good_as else [])):
             context.providers.of(context.providers.split(each)[0], where="--model")
         with _alone(context, file, request), context.temporary_folder("eval-") as folder:
-            look_before_evaluation(context, work, file)
+            seen = look_before_evaluation(context, work, file)
             wanted = Wanted(
                 every=_every(request),
                 models=request.model,
@@ -90,6 +92,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             if request.tune:
                 refuse_few(evaluation)
             labels = _record_versions(context, work, file, evaluation)
+            take_in_evaluations(context, work, evaluation.sides[0].ladder, seen, lambda event: None)
             waiting, judged = _answer(call, request, context, evaluation)
             found = [measure_version(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
             known = None

@@ -18,6 +18,7 @@ from batchpipe.commands.eval.report import share_with_interval
 from batchpipe.commands.printing.text import count, moment, money, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt
 from batchpipe.engine.quality.prepare import table_to_add
 from batchpipe.evaluation.statistics import Proportion, proportion
@@ -123,6 +124,7 @@ def remember_tuned(context: Context, work: Work, file: PipelineFile, target: flo
 def history(call: Call, file: PipelineFile, page: Path | None = None) -> int:
     """Print the newest evaluation of each prompt version, or write it to an HTML page. Nothing is sent."""
     with call.context() as context:
+        (file,) = with_histories(context.database, context.work, [file])
         found = read_history(context, file.pipeline.names)
     if page is not None:
         title = f"batchpipe eval: {file.pipeline.name}"

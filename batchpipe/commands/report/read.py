@@ -14,7 +14,7 @@ from batchpipe.commands.report.estimate_accuracy import PastEstimate, RunEstimat
 from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import rungs_object
 from batchpipe.commands.report.weeks import WeekSums, read_weeks, with_right_rows
-from batchpipe.commands.status.read import Run, last_runs, with_ledger
+from batchpipe.commands.status.read import Run, last_runs, with_ledger, with_links
 from batchpipe.commands.status.states import Named, rows_by_state
 from batchpipe.commands.status.waits import read_booked
 from batchpipe.engine.context import Context
@@ -160,6 +160,7 @@ def read_reports(context: Context, named: Sequence[Named], *, everything: bool) 
     work = context.work()
     try:
         with context.database.reading(work) as session:
+            named = with_links(session, named)
             meant = with_ledger(session, named) if everything else named
             found = [_read(session, each) for each in meant]
     finally:

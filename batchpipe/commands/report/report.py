@@ -20,6 +20,7 @@ from batchpipe.commands.status.read import Run, chosen
 from batchpipe.commands.status.states import Named
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.html.links import NO_LINKS
 from batchpipe.html.render import one_file, report_path, write_report
 from batchpipe.providers.known import with_provider
@@ -67,6 +68,7 @@ def _report_shares(call: Call, arguments: Sequence[str], field: str | None, by: 
         raise UsageError("the shares of one pipeline are asked for", where="--shares", hint="Name one pipeline.")
     file = call.one_pipeline(arguments[0], "report NAME --shares FIELD")
     with call.context() as context:
+        (file,) = with_histories(context.database, context.work, [file])
         found = read_shares(call, context, file, field, by)
         if call.json:
             named = [Named(name=file.pipeline.name, names=tuple(file.pipeline.names), file=file)]

@@ -20,6 +20,7 @@ from batchpipe.commands.review.terminal import is_terminal, opened
 from batchpipe.commands.review.walk import Walk
 from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.quality.review import Desk
 from batchpipe.pipeline.model import PipelineFile
 
@@ -118,11 +119,10 @@ def _desk(
 ) -> Iterator[Desk]:
     """Open the rows of a pipeline under review. `silent` stops messages that would write over the screen."""
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
-    with (
-        call.context(say=(lambda text: None) if silent else None) as context,
-        open_desk(context, file, params, which) as desk,
-    ):
-        yield desk
+    with call.context(say=(lambda text: None) if silent else None) as context:
+        (file,) = with_histories(context.database, context.work, [file])
+        with open_desk(context, file, params, which) as desk:
+            yield desk
 
 
 def _told(call: Call, file: PipelineFile) -> Any:
@@ -135,6 +135,7 @@ def _told(call: Call, file: PipelineFile) -> Any:
 
 def _agreement(call: Call, file: PipelineFile) -> Agreement:
     with call.context() as context:
+        (file,) = with_histories(context.database, context.work, [file])
         work = context.work()
         try:
             with context.database.reading(work) as session:

@@ -19,6 +19,7 @@ from batchpipe.commands.show.votes import read_votes
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import is_paused, standing_reviews
+from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.resolved.recorded_recipes import written_keys
 from batchpipe.engine.source.snapshot import shown_values
 from batchpipe.engine.upstream.made_of import made_of
@@ -50,6 +51,7 @@ def show(
     file = call.one_pipeline(pipeline, "show NAME KEY")
     values = typed_params([file], split_params(params))[file.pipeline.name]
     with call.context() as context:
+        (file,) = with_histories(context.database, context.work, [file])
         work = context.work()
         try:
             found = read_row_history(context, work, file, key, values)

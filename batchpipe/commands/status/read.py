@@ -22,6 +22,7 @@ from batchpipe.common.given import as_utf_8
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, open_results
+from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import RawLog
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.engine.upstream.completeness import Completenesses
@@ -140,6 +141,16 @@ def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
     return list(named.values()), selection.single
 
 
+def with_links(session: Session, named: Sequence[Named]) -> list[Named]:
+    """Return `named` as pipelines that continue every history which recorded links lead back to."""
+    links = rename_links(session)
+    files = [with_history(each.file, links) if each.file is not None else None for each in named]
+    return [
+        Named(name=each.name, names=tuple(file.pipeline.names) if file is not None else each.names, file=file)
+        for each, file in zip(named, files, strict=True)
+    ]
+
+
 def with_ledger(session: Session, named: Sequence[Named]) -> list[Named]:
     """Return `named`, and the pipelines that only the ledger knows."""
     covered = {name for each in named for name in each.names}
@@ -156,6 +167,7 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
             with suppress(PipelineError):
                 context.chain.ordered([each.file] if each.file is not None else [])
         with database.reading(work) as session:
+            named = with_links(session, named)
             chosen_ones = with_ledger(session, named) if everything else named
             raw = RawFolder(path=database.folder / "raw").sizes()
             others = Completenesses(session=session, chain=context.chain)

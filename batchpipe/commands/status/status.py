@@ -16,7 +16,7 @@ from batchpipe.commands.printing.raw import unknown_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, shown_path, table
 from batchpipe.commands.status.lines import AT_PROVIDER, in_evaluation, states_line, status_lines, what_is_wrong
 from batchpipe.commands.status.local_rung import local_lines
-from batchpipe.commands.status.read import OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
+from batchpipe.commands.status.read import OpenChunk, OpenOrder, Run, Status, chosen, read_statuses, with_links
 from batchpipe.commands.status.states import Named
 from batchpipe.commands.status.upstream import awaited_lines
 from batchpipe.commands.status.waits import spent_text, wait_lines
@@ -82,7 +82,7 @@ def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) 
     work = context.work()
     try:
         with context.database.writing(work, None) as session:
-            withdraw_orders(session, named[0].names, numbers, None)
+            withdraw_orders(session, with_links(session, named)[0].names, numbers, None)
     finally:
         work.close()
 

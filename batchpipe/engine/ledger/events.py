@@ -17,6 +17,7 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 EVERY_KEY = Sql("")
+WITHOUT_BATCH = ("prepared", "held", "presumed")  # nobody knows for certain which batch such a chunk has
 # The time-out of a realtime call, and a minute: after that nobody waits for its answer any more.
 CALL_SECONDS = 660.0
 

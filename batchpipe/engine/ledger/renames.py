@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.store.database import Session
+from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 RENAMED = "renamed"  # the kind of the event; its data names the older pipeline as `renamed_from`
@@ -56,6 +57,18 @@ def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:
         return file
     earlier = [each for each in earlier_names(pipeline.names, links) if each not in pipeline.names]
     return file.model_copy(update={"pipeline": pipeline.continuing(earlier)}) if earlier else file
+
+
+def with_histories(database: Database, opened: Callable[[], Work], files: Sequence[PipelineFile]) -> list[PipelineFile]:
+    """Return each of `files` as `with_history` does; `opened` gives a working database, which is closed.
+
+    Reads `ledger.events`. Raises DatabaseError and LockedError where the database cannot be read.
+    """
+    if not database.path.exists():
+        return list(files)
+    with closing(opened()) as work, database.reading(work) as session:
+        links = rename_links(session)
+    return [with_history(each, links) for each in files]
 
 
 def _reached(names: Sequence[str], links: Sequence[Link]) -> list[str]:

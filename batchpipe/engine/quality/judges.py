@@ -308,6 +308,5 @@ def _named(resolved: Resolved, field: str) -> Resolved:
     ladder = [[settings_text(rung), rung.max_tokens, given.accept, given.when] for rung, given in rungs]
     mark = digest([as_number(resolved.version_under(NAMING_RECIPE).prompt_version), ladder])[:SHOWN_HASH]
     shown = re.sub(r"[^A-Za-z0-9._-]+", "-", field)
-    name = f"{resolved.name}:judge:{shown}:{mark}"
-    pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
+    pipeline = resolved.file.pipeline.as_evaluation("judge", shown, mark)
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

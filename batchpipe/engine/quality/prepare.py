@@ -32,7 +32,7 @@ from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.contents import joint_columns
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
-from batchpipe.pipeline.evaluations import EVALUATION, SEPARATOR
+from batchpipe.pipeline.evaluations import EVALUATION
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import Member, Rung
 from batchpipe.store.database import Work
@@ -214,6 +214,5 @@ def _named(kind: str, resolved: Resolved) -> Resolved:
         asked = [[settings_text(each), each.max_tokens] for each in parts]
     mark = digest([version, *asked])[:SHOWN_HASH]
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", given.name if given.votes else rung.model)
-    name = SEPARATOR.join((resolved.name, kind, model, mark))
-    pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
+    pipeline = resolved.file.pipeline.as_evaluation(kind, model, mark)
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

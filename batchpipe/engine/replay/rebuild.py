@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NoReturn
 
-from batchpipe.common.errors import CredentialsError, LockedError
+from batchpipe.common.errors import CredentialsError, LockedError, ProviderError
+from batchpipe.common.logs import Tell
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
-from batchpipe.engine.batches.in_flight import FAILURES
+from batchpipe.engine.batches.in_flight import FAILURES, look_after_batches
 from batchpipe.engine.batches.recover import Recovery
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.downloads import noted_end
 from batchpipe.engine.exchange.run_parts import RunParts
-from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, open_calls
+from batchpipe.engine.ledger.events import WITHOUT_BATCH, OpenBatch, batches_of_families, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
@@ -135,20 +136,29 @@ def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecord
 
 
 def record_evaluated(
-    context: Context, work: Work, resolved: Resolved, ended: Mapping[str, BatchState], providers: PipelineProviders
+    context: Context,
+    work: Work,
+    resolved: Resolved,
+    ended: Mapping[str, BatchState],
+    providers: PipelineProviders,
+    tell: Tell,
 ) -> None:
     """Collect the batches of evaluations that have `ended`, by chunk id, unless an evaluation is at work on them.
 
-    What a killed evaluation was asking in realtime is recorded too. What cannot be downloaded is left to the
-    evaluation.
-    Reads `ledger.batches`. Writes what `Collector.collect` writes.
+    What a killed evaluation was asking in realtime is recorded too, and the batches are searched for whose submit it
+    has not recorded: nobody may ask that evaluation's model again. What cannot be downloaded is left to the evaluation.
+    Reads `ledger.batches`. Writes what `Collector.collect` and `BatchesInFlight.look` write.
     """
     recorder = RawRecorder(context=context, work=work, resolved=resolved, providers=providers)
     with context.database.reading(work) as session:
         left = [each for each in batches_of_families(session, resolved.names) if each.pipeline not in resolved.names]
     locks = context.database.make_folder("locks")
+    searched = {each.pipeline: each for each in left if each.state in WITHOUT_BATCH}
+    for name, each in searched.items():
+        with suppress(LockedError, ProviderError, *FAILURES), pipeline_lock(locks, name, context.clock()):
+            recorder.look_after(each, tell)
     for each in left:
-        if each.chunk_id not in ended and each.state != "asking":
+        if each.pipeline in searched or (each.chunk_id not in ended and each.state != "asking"):
             continue
         with suppress(LockedError, *FAILURES), pipeline_lock(locks, each.pipeline, context.clock()):
             recorder.collect(each, ended.get(each.chunk_id))
@@ -184,6 +194,17 @@ class RawRecorder:
         with self.context.database.reading(self.work) as session:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
+
+    def look_after(self, batch: OpenBatch, tell: Tell) -> None:
+        """Search once for the lost submits under the name of `batch`, an evaluation's, and collect what has ended.
+
+        Reads and writes what `BatchesInFlight.look` does.
+        """
+        with self.context.database.reading(self.work) as session:
+            resolved = self._under_name_of(session, batch)
+        if resolved is not None:
+            parts = self._collector(resolved, batch.run_id).parts
+            look_after_batches(parts, self.context, self.context.prices(), tell, {}).look(force=True)
 
     def collect(self, batch: OpenBatch, state: BatchState | None) -> None:
         """Collect a batch that has just ended in this state; without one, close a chunk that was asked in realtime.

@@ -5,7 +5,7 @@ A broken source, a doubled key or a mistake in a prompt then leave no paid resul
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.downloads import can_be_saved, download_results
 from batchpipe.engine.ledger.events import (
+    WITHOUT_BATCH,
     OpenBatch,
     OpenCall,
     batches_of_families,
@@ -139,7 +140,8 @@ class FirstLook:
         """
         folder = self._raw_folder
         ended = {chunk_id: state for chunk_id, state in self._evaluated.items() if can_be_saved(state)}
-        bought = ended or any(each.state == "asking" and each.pipeline not in self.names for each in self.open)
+        evaluated = [each for each in self.open if each.pipeline not in self.names]
+        bought = ended or any(each.state in ("asking", *WITHOUT_BATCH) for each in evaluated)
         left = [*(each.chunk_id for each in self.open), *(each.chunk_id for each in self._calls)]
         saved = self._taken or any(folder.results(chunk_id) for chunk_id in left if chunk_id not in self.states)
         if not bought and not saved:
@@ -147,7 +149,7 @@ class FirstLook:
         from batchpipe.engine.replay.rebuild import RawRecorder, record_evaluated
 
         if bought:
-            record_evaluated(self.context, self.work, resolved, ended, self.providers)
+            record_evaluated(self.context, self.work, resolved, ended, self.providers, self.tell)
         if saved:
             RawRecorder(context=self.context, work=self.work, resolved=resolved).record()
 
@@ -178,10 +180,11 @@ class FirstLook:
         return raw_folder_of(self.context.database)
 
 
-def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> None:
+def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> dict[str, BatchState]:
     """Take in the pipeline's raw folders, and save the results of its evaluations' batches that have ended.
 
-    Gold may be broken, and the results must not stay at the provider for that.
+    Return what their providers said of the batches, by chunk id. Gold may be broken, and the results must not stay at
+    the provider for that.
     Writes the ledger, the output table, the raw folder. Raises GateError as a run does.
     """
     from batchpipe.engine.replay.rebuild import take_in_all
@@ -189,12 +192,26 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
     take_in_all(context, work, file)
     with context.database.reading(work) as session:
         left = batches_of_families(session, file.pipeline.names)
-    folder = raw_folder_of(context.database)
-    evaluated = [
-        each for each in left if each.pipeline not in file.pipeline.names and folder.results(each.chunk_id) is None
-    ]
+    evaluated = [each for each in left if each.pipeline not in file.pipeline.names]
     with suppress(ProviderError):  # the evaluation itself asks again, and ends with this error
-        save_ended(evaluated, context.providers_of(file), folder, context.machine.pool)
+        return save_ended(evaluated, context.providers_of(file), raw_folder_of(context.database), context.machine.pool)
+    return {}
+
+
+def take_in_evaluations(
+    context: Context, work: Work, resolved: Resolved, seen: Mapping[str, BatchState], tell: Tell
+) -> None:
+    """Record what earlier evaluations of a pipeline have bought: this one may not ask the same models.
+
+    `seen` is what `look_before_evaluation` returned. Writes what `record_evaluated` writes.
+    """
+    with context.database.reading(work) as session:
+        left = batches_of_families(session, resolved.names)
+    if any(each.pipeline not in resolved.names for each in left):
+        from batchpipe.engine.replay.rebuild import record_evaluated
+
+        ended = {chunk_id: state for chunk_id, state in seen.items() if can_be_saved(state)}
+        record_evaluated(context, work, resolved, ended, context.providers_of(resolved.file), tell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
