@@ -115,6 +115,23 @@ def test_what_a_linked_pipeline_has_answered_is_left_to_it_with_a_word_as_the_pl
     assert (project.plan().requests, project.run().submitted) == (2, 2)
 
 
+def test_a_name_that_came_back_and_was_left_again_stops_at_the_gate(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    project.run("better")
+    renamed(project, "better", "demo", 'renamed_from = "better"\n')
+    project.run()
+    renamed(project, "demo", "best", "")
+    assert "has its prompt" in gate(project, "best")
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="best")
+    assert project.run("best").submitted == 0
+    # A name that another file continues is none that vanished.
+    project.pipeline(BASIC.replace("{{ body }}", "{{ body }}?"), name="beside")
+    assert project.run("beside").submitted == 2
+
+
 def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, typed: CommandLine) -> None:
     rows = numbered(4)
     project.rows(rows)

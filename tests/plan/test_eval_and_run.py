@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from decimal import Decimal
 
 import pytest
 from calls import ask, call_here, spawn
@@ -72,6 +73,21 @@ def test_an_answer_of_a_higher_rung_that_is_not_valid_hides_no_valid_one_below(p
     assert project.run().rows["accepted"] == 10
     assert project.requests_sent() == sent
     assert project.sql("SELECT _rung, count(*) FROM demo WHERE _current GROUP BY _rung") == [(1, 10)]
+
+
+def test_a_row_that_goes_up_takes_the_answer_that_an_evaluation_has_got_since(project: Project) -> None:
+    given(project, 4, LADDER)
+    unsure, sure = ({"label": "bug", "score": score} for score in (0.25, 0.9))
+    answers = {"claude-haiku-4-5": unsure, "claude-sonnet-4-6": sure}
+    answer_by(project, [{"model": model, "match": "question", "output": each} for model, each in answers.items()])
+    project.run(no_wait=True)
+    while not project.sql("SELECT count(*) FROM ledger.decisions")[0][0]:
+        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))  # no room for what goes up
+    assert project.sql("SELECT DISTINCT state FROM ledger.decisions") == [("escalated",)]
+    report(project, models="all")
+    sent = project.requests_sent()
+    assert project.run().rows["accepted"] == 4
+    assert project.requests_sent() == sent
 
 
 def test_a_run_leaves_to_an_evaluation_what_it_has_in_flight(project: Project) -> None:

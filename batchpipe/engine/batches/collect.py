@@ -34,7 +34,7 @@ from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.engine.votes.collected import record_collected_votes
 from batchpipe.engine.votes.slots import slots
-from batchpipe.providers import BatchState, WithoutLine
+from batchpipe.providers import BatchState, RefusedError, WithoutLine
 from batchpipe.providers.known import KnownProvider
 from batchpipe.schema.columns import has_exact_numbers
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
@@ -228,7 +228,12 @@ class Collector:
         for attempt in range(looks):
             path = self.parts.raw_folder.results(batch.chunk_id)
             if attempt or path is None:
-                download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
+                try:
+                    download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
+                except RefusedError:
+                    if not ours:
+                        raise
+                    break  # the provider has them no more: what was kept of them counts
                 path = self.parts.raw_folder.download(batch.chunk_id)
             self.fill_sent([self.ended_results(batch, state, path)])
             self.read_lines([path], batch)

@@ -232,7 +232,9 @@ class Recovery:
         now, wait = self.context.clock(), self.context.reconcile_wait
         if any(each.kind == "foreign" and lasts(each.looks, each.since, now, wait) for each in troubles):
             return _Fate(why="its results have only custom ids that were not sent with it")
-        if self.raw_folder.results(batch.chunk_id) is not None:
+        patience = UNREADABLE_WAITS * wait
+        long = any(each.kind == "unreadable" and lasts(each.looks, each.since, now, patience) for each in troubles)
+        if self.raw_folder.results(batch.chunk_id) is not None and not long:
             return _COLLECTABLE
         path = self.raw_folder.download(batch.chunk_id)
         try:
@@ -243,10 +245,6 @@ class Recovery:
             age = (state.answered_at or now) - (state.created_at or batch.prepared_at)
             if state.archived and isinstance(error, RefusedError):
                 return _Fate(why="its results are gone", young=age.total_seconds() < limits.results_seconds)
-            long = any(
-                each.kind == "unreadable" and lasts(each.looks, each.since, now, UNREADABLE_WAITS * wait)
-                for each in troubles
-            )
             return _Fate(why=f"its results cannot be read: {error}", alive=not long)
         return _COLLECTABLE
 

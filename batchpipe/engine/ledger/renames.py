@@ -38,13 +38,16 @@ def earlier_names(names: Sequence[str], links: Iterable[Link]) -> list[str]:
     return _reached(names, list(links))
 
 
+def linked_by(names: Sequence[str], links: Sequence[Link]) -> list[str]:
+    """Return `names`, and all that `links` connect with them, in either direction."""
+    return _reached(names, [*links, *((older, name) for name, older in links)])
+
+
 def linked_with(file: PipelineFile, names: Sequence[str], links: Sequence[Link]) -> list[str]:
     """Return `names`, and all that `links` connect with them, in either direction; `names` alone where `file` says that
     it is no renamed pipeline.
     """
-    if file.pipeline.renamed_from is False:
-        return list(names)
-    return _reached(names, [*links, *((older, name) for name, older in links)])
+    return list(names) if file.pipeline.renamed_from is False else linked_by(names, links)
 
 
 def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from batchpipe.common.errors import GateError
-from batchpipe.engine.ledger.renames import earlier_names, rename_links
+from batchpipe.engine.ledger.renames import Link, earlier_names, linked_by, rename_links
 from batchpipe.engine.output.ownership import output_place
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.recorded_recipes import versions_by_every_recipe
@@ -55,8 +55,12 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
         return None if used or file.pipeline.input.window else Doubt(vanished=())
     if file.pipeline.renamed_from is False or session.blank or _was_evaluated(session, resolved):
         return None
-    others = session.rows(query("pipelines_not_renamed", of=EVALUATED_NAME))
-    vanished = _vanished(file, [name for (name,) in others if name not in resolved.names])
+    links = rename_links(session)
+    continued = {older for _, older in links}
+    others = [name for (name,) in session.rows(query("pipelines_with_history", of=EVALUATED_NAME))]
+    # The name that a pipeline had last stands first.
+    others = sorted((each for each in others if each not in resolved.names), key=lambda name: name in continued)
+    vanished = _vanished(file, others, links)
     return Doubt(vanished=vanished) if vanished else None
 
 
@@ -73,11 +77,11 @@ def _later_names(session: Session, names: Sequence[str]) -> list[str]:
     return [each for each in later if each not in names]
 
 
-def _vanished(file: PipelineFile, names: Sequence[str]) -> list[str]:
-    """Return which of `names` have no pipeline file any more."""
+def _vanished(file: PipelineFile, names: Sequence[str], links: Sequence[Link] = ()) -> list[str]:
+    """Return which of `names` have no pipeline file any more, nor do the names that `links` connect with them."""
     beside = file.path.parent.glob("*.toml")
     present = {each.name for each in declared_in(file.root, file.path, *beside)} if names else set()
-    return [name for name in names if name not in present]
+    return [name for name in names if present.isdisjoint(linked_by([name], links))]
 
 
 def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt: Doubt) -> GateError | None:

@@ -273,13 +273,19 @@ class Calls(Rules):
         name = results_file(self._state(batch_id)[1])
         if name is None:
             raise UnavailableError("the batch has no results yet")
-        response = self._client.call(
-            "GET",
-            f"/download/{_VERSION}/{name}:download",
-            params={"alt": "media"},
-            headers={"accept-encoding": download.ENCODINGS},
-            stream=True,
-        )
+        try:
+            response = self._client.call(
+                "GET",
+                f"/download/{_VERSION}/{name}:download",
+                params={"alt": "media"},
+                headers={"accept-encoding": download.ENCODINGS},
+                stream=True,
+            )
+        except RefusedError as error:
+            if error.status != 403:
+                raise
+            # The key has just read the batch: a file that is gone is answered like one of somebody else.
+            raise RefusedError(error.message, status=error.status, kind="not_found") from error
         try:
             download.save(response, path)
         finally:

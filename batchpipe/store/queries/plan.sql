@@ -198,19 +198,21 @@ LEFT JOIN (
 
 -- name: tries
 -- Answers that `batchpipe try` has paid for, if their model with its settings is a rung of the ladder.
--- work.tries: One row is an answer that `try` bought for a request that may be due.
+-- work.tries: One row is an answer that `try` bought for a request that may be due, with the commit that has it since.
 CREATE OR REPLACE TABLE work.tries AS
 WITH bought AS (
-    SELECT q.key_id, q.fingerprint, q.custom_id, q.seq, l.rung
+    SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
     FROM ledger.requests q
     JOIN work.rung_settings l USING (settings)
     WHERE {bought}
 )
-SELECT * FROM bought
-WHERE custom_id IN (
-    SELECT custom_id FROM ledger.results
+SELECT key_id, fingerprint, custom_id, r.seq, rung
+FROM bought
+JOIN (
+    SELECT custom_id, min(seq) AS seq FROM ledger.results
     WHERE custom_id IN (SELECT custom_id FROM bought) AND outcome = 'answered' AND answer IS NOT NULL
-)
+    GROUP BY custom_id
+) r USING (custom_id)
 
 -- name: longest_stored
 -- The tokens of the longest results, as many as asked for, and of the longest of them. Where nobody said how many tokens
@@ -308,7 +310,7 @@ SELECT w.key_id, t.custom_id, max(t.rung), max(t.rung) >= max(length(bin(w.rungs
 FROM wanted w
 JOIN tried t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate'
-    AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung > w.own_rung))
+    AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung >= w.own_rung))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id, t.custom_id
 

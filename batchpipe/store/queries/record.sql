@@ -213,12 +213,11 @@ SELECT EXISTS (FROM facts) AS known, EXISTS (
     )
 ) AS used
 
--- name: pipelines_not_renamed
+-- name: pipelines_with_history
 -- What was bought for an evaluation belongs to the pipeline that is evaluated.
 SELECT DISTINCT {of} AS name FROM (
     SELECT pipeline FROM ledger.requests WHERE reason <> 'try' UNION SELECT pipeline FROM ledger.decisions
 )
-WHERE name NOT IN (SELECT data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed')
 ORDER BY name
 
 -- name: shared_keys

@@ -137,3 +137,24 @@ def test_a_text_that_ends_for_another_reason_is_judged_and_not_bought_again(proj
     project.pipeline(LADDER.replace(fields, '[output]\nformat = "text"\n\n'), "words")
     result = project.run("words")
     assert (result.rows["failed"], result.batches) == (3, 2)
+
+
+def test_results_that_are_gone_before_they_are_read_again_count_as_far_as_they_were_kept(project: Project) -> None:
+    project.pipeline(LADDER)
+    project.rows(numbered(4))
+    gone = {"call": "results", "fault": "status:403", "after": 1, "times": 1}
+    project.faults({"calls": [{"call": "results", "fault": "bad_json_line", "times": 1}, gone]})
+    result = project.run()
+    # The damaged line was never received, and is asked for again; the key that read the batch is not called wrong.
+    assert (result.status, result.rows["accepted"], result.submitted) == ("done", 4, 5)
+
+
+def test_a_file_of_results_that_is_not_there_any_more_is_no_wrong_key(project: Project) -> None:
+    project.pipeline(LADDER)
+    project.rows(numbered(2))
+    project.run(no_wait=True)
+    project.control("clock", {"advance_seconds": 30 * 86_400})
+    project.faults({"calls": [{"call": "results", "fault": "status:403", "times": 5}]})
+    result = project.run()
+    assert (result.status, result.error) == ("done", None)
+    assert project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'batch_gone'") == [(1,)]
