@@ -85,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--proofs",
         action="store_true",
-        help="only the slow proofs, which a call that names no file leaves out: a third of them a day, all of a file",
+        help="only the slow proofs, which a call that names no file leaves out: a quarter of them a day, all of a file",
     )
 
 

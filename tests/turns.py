@@ -14,10 +14,10 @@ from pathlib import Path
 
 LIST = Path(__file__).resolve().parent / "turns.txt"
 # On each day one in so many of the long tests has its turn.
-TURNS = 16
+TURNS = 24
 LONG_SECONDS = 0.5
 # On each day one in so many of the slow proofs is tried.
-PROOF_TURNS = 3
+PROOF_TURNS = 4
 
 
 def read_long_tests() -> dict[str, float]:
