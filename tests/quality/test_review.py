@@ -571,7 +571,7 @@ class TestSpreadsheet:
             (b"", "lacks the columns"),
             (b"id,label,score,note,_verdict,_answer\n1,b\rug,1,,,x\n", "a cell has a line break and no quotes"),
             (b"id,label,label,score,note,_verdict,_answer\n", "has the column label twice"),
-            (b"id,label,score,note,_verdict,_answer\r1,bug,1,,,x\r", ":2: there is no answer for the row '1'"),
+            (b"id,label,score,note,_verdict,_answer\r1,bug,1,,,x\r", ":2: the answer of the row '1' is not"),
             (b"id,label\n1,bug\n", "lacks the columns score, note, _verdict, _answer"),
             ("id,\u00e4".encode("latin-1"), "not UTF-8"),
         ],
