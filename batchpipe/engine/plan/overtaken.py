@@ -96,7 +96,7 @@ def _waits_text(name: str, requests: int) -> str:
 
 def _answered_text(name: str, requests: int) -> str:
     """Return the message that requests are answered in another pipeline, with the two ways to end that."""
-    ways = "remove the file of one of them, or write `renamed_from = false` under [pipeline] here to pay for them again"
+    ways = "remove the file of one of them, or write `renamed_from = false` in this one to pay for them again"
     return f"{_not_sent(requests)}: {name} has the answers, and a rename links it with this pipeline; {ways}"
 
 
