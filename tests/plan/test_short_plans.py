@@ -18,8 +18,8 @@ from batchpipe.store.database import Work
 Columns = dict[str, list[tuple[str, str]]]
 # Tables that only the statements read that a short plan leaves out.
 OF_FULL_PLANS = {
-    *("answers", "decided_before", "documents", "identities", "matches", "next_rungs", "recent_batches", "revalidated"),
-    *("rung_settings", "seen", "superseded", "to_keep", "to_validate", "tries", "validated", "validity"),
+    *("answers", "decided_before", "documents", "going_up", "identities", "matches", "next_rungs", "recent_batches"),
+    *("revalidated", "rung_settings", "seen", "superseded", "to_keep", "to_validate", "tries", "validated", "validity"),
 }
 COUNTS = ("rows_by_reason", "known", "vanished", "appeared", "removed", "requests", "followers", "chunks", "estimate")
 

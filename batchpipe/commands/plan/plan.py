@@ -26,10 +26,10 @@ from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.cost.budget import PRICE_HINT, Limit, no_price, periods
 from batchpipe.engine.cost.realtime_caching import DearerBatches
+from batchpipe.engine.plan.edits import TypeChange
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
-from batchpipe.engine.plan.type_changes import TypeChange
 from batchpipe.engine.resolved.empty_queries import empty_queries
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview

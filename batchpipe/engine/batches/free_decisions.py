@@ -12,9 +12,9 @@ from batchpipe.engine.output.current import judge_kept, refresh_output
 from batchpipe.engine.output.output_table import merge_output, refresh_included, writing_output
 from batchpipe.engine.output.ownership import output_place, output_table
 from batchpipe.engine.output.written import last_written
+from batchpipe.engine.plan.matches import bought_sql
 from batchpipe.engine.plan.orders import Order, OrderKind, open_orders, orders_asked, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
-from batchpipe.engine.plan.row_comparison import bought_sql
 from batchpipe.engine.resolved.contents import why_no_rung
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.votes.cast import record_stored_parts

@@ -22,16 +22,14 @@ from batchpipe.engine.media.shared import find_shared_files
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.chunks import cut
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
+from batchpipe.engine.plan.matches import CONTINUES, bought_requests, choose_matches, find_matches, rows_go_up
 from batchpipe.engine.plan.orders import Order, newest_redo
 from batchpipe.engine.plan.overtaken import leave_to_others
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.plan.row_comparison import (
-    CONTINUES,
     STAYS,
-    bought_requests,
-    choose_matches,
     compare_new_rows,
     compare_rows,
     count_rows,
@@ -155,6 +153,8 @@ class Planner:
         self._match(snapshot, orders)
         self._validate(query("documents_of_validity"))
         choose_matches(self.work.connection)
+        if self.resolved.height > 1 and rows_go_up(self.work.connection):
+            self._render(snapshot, rendered, Sql("SELECT key_id, rung, true AS certain FROM work.going_up"))
         self._give_reasons()
 
     def _plan_new(self, snapshot: Snapshot, rendered: Path) -> None:
@@ -180,13 +180,13 @@ class Planner:
         validate_answers(self.work, rules, Sql("work.to_validate"), votes=votes)
         self.work.connection.execute(kept)
 
-    def _render(self, snapshot: Snapshot, rendered: Path) -> None:
-        """Render the requests of the rows that may be due, into the file `rendered`.
+    def _render(self, snapshot: Snapshot, rendered: Path, up: Sql | None = None) -> None:
+        """Render the requests of the rows that may be due into the file `rendered`; `up` is SQL for those that go up.
 
         Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`.
         Writes `work.to_render`, `work.rendered`, and where older recipes have made fingerprints `work.prints`.
         """
-        parts = {} if self._new else {"stays": STAYS, "continues": CONTINUES}
+        parts = {} if self._new else {"stays": STAYS, "continues": CONTINUES, "up": up or query("may_go_up")}
         self.work.connection.execute(query("to_render_of_new" if self._new else "to_render", **parts))
         given = self.cache_marks, self.older_recipes, self.hints, self.watch
         render_rows(self.work.connection, self.resolved, snapshot, rendered, *given)
@@ -203,8 +203,7 @@ class Planner:
             self.work.connection.execute(query("prints_by_todays_recipe"))
             recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
         with self._reading() as session:
-            redo = {"redo_seq": newest_redo(orders)}
-            session.execute(query("matches", pipelines=self._pipelines, recorded=recorded), redo)
+            find_matches(session, self._pipelines, recorded, newest_redo(orders))
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             fill_known_votes(session, self.resolved)

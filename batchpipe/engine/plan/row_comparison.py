@@ -15,6 +15,7 @@ import duckdb
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.cost.ladder import LADDER, fill_rung_settings
 from batchpipe.engine.ledger.events import CALL_SECONDS, has_open, standing_reviews
+from batchpipe.engine.plan.matches import bought_requests
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import REASONS, PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
@@ -22,9 +23,8 @@ from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_rec
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
 from batchpipe.engine.votes.slots import slots
-from batchpipe.pipeline.evaluations import BOUGHT, EVALUATION, SEPARATOR
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -33,11 +33,6 @@ EVERYTHING = PlanOptions()
 STAYS = Sql(
     "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
     "AND c.state IN ('accepted', 'kept', 'failed'))"
-)
-# SQL over `work.candidates c`: the row goes on where it is, by a retry or on the next rung.
-CONTINUES = Sql(
-    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') "
-    "AND (c.rungs >> (greatest(c.rung, 1) - 1)::UINTEGER) & 1 = 1)"
 )
 
 
@@ -239,41 +234,6 @@ def count_rows(session: Session, *, new: bool) -> tuple[dict[str, int], int, int
         return by_reason, 0, 0, sum(by_reason.values()), 0
     known, vanished, appeared, removed = session.one(query("vanished"))
     return none | dict(session.rows(query("reason_counts"))), known, vanished, appeared, removed
-
-
-def bought_requests(resolved: Resolved) -> Sql:
-    """Return SQL for the requests whose answers are taken wherever a rung asks the same.
-
-    For an evaluation these are all requests of the pipeline and of its evaluations, else those of `try`, and those of
-    evaluations.
-    """
-    evaluated = resolved.file.evaluates
-    if evaluated:
-        return sql("q.leads AND split_part(q.pipeline, ':', 1) IN ({evaluated})", evaluated=quote_list(evaluated))
-    return sql(
-        "(q.reason = 'try' AND q.pipeline IN ({names}) OR q.leads AND {bought})",
-        names=quote_list(resolved.names),
-        bought=bought_sql(resolved, Sql("q.pipeline")),
-    )
-
-
-def choose_matches(connection: Connection) -> None:
-    """Leave one stored answer to each key, a valid one where there is one.
-
-    Reads `work.matches`, `work.validity`. Writes `work.matches`, `work.validity`, `work.documents_of_validity`.
-    """
-    if connection.execute(query("has_several_matches")).fetchone() == (True,):
-        connection.execute(query("choose_matches"))
-
-
-def bought_sql(resolved: Resolved, pipeline: Sql) -> Sql:
-    """Return SQL for whether `pipeline` is a name of evaluations, whose answers this pipeline's runs take."""
-    if not resolved.has_output:
-        return Sql("false")
-    kinds = (EVALUATION, BOUGHT)
-    names = (quote_literal(SEPARATOR.join((each, kind, ""))) for each in resolved.names for kind in kinds)
-    tests = (sql("starts_with({pipeline}, {name})", pipeline=pipeline, name=name) for name in names)
-    return sql("({tests})", tests=joined(" OR ", tests))
 
 
 def _fill_identities(session: Session, resolved: Resolved, ways: Sequence[RecordedInput]) -> None:

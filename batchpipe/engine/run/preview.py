@@ -23,8 +23,8 @@ from batchpipe.engine.local.plan_part import Hints
 from batchpipe.engine.output.child_tables import refuse_foreign_tables
 from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
 from batchpipe.engine.plan.cache_marks import prefix_tokens
+from batchpipe.engine.plan.edits import LadderEdit, TypeChange, ladder_edits, order_of, type_changes, with_cost
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
-from batchpipe.engine.plan.ladder_edits import LadderEdit, ladder_edits, order_of, with_cost
 from batchpipe.engine.plan.orders import Order, open_orders, orders_asked, orders_left
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
@@ -37,7 +37,6 @@ from batchpipe.engine.plan.prompt_diff import (
     make_prompt_diff,
     resolve_earlier,
 )
-from batchpipe.engine.plan.type_changes import TypeChange, type_changes
 from batchpipe.engine.realtime.local_run import begin_local
 from batchpipe.engine.realtime.modes import RungModes
 from batchpipe.engine.replay.take_in import raw_log

@@ -199,6 +199,7 @@ LEFT JOIN (
 -- name: tries
 -- Answers that `batchpipe try` has paid for, if their model with its settings is a rung of the ladder.
 -- work.tries: One row is an answer that `try` bought for a request that may be due, with the commit that has it since.
+-- Answers that other rows got for the same request come to them.
 CREATE OR REPLACE TABLE work.tries AS
 WITH bought AS (
     SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
@@ -206,11 +207,40 @@ WITH bought AS (
     JOIN work.rung_settings l USING (settings)
     WHERE {bought}
 )
-SELECT key_id, fingerprint, custom_id, r.seq, rung
+SELECT key_id, fingerprint, custom_id, r.seq, rung, false AS of_other_row
 FROM bought
 JOIN (
     SELECT custom_id, min(seq) AS seq FROM ledger.results
     WHERE custom_id IN (SELECT custom_id FROM bought) AND outcome = 'answered' AND answer IS NOT NULL
+    GROUP BY custom_id
+) r USING (custom_id)
+
+-- name: answers_to_other_rows
+-- A row may ask what another row was asked that went up since, or that was answered while this one waited.
+INSERT INTO work.tries
+WITH decided AS (
+    SELECT DISTINCT key_id, fingerprint, custom_id
+    FROM {recorded}
+    WHERE pipeline IN ({pipelines}) AND custom_id IS NOT NULL
+        AND (
+            (state = 'escalated' AND fingerprint IN (SELECT fingerprint FROM work.rendered))
+            OR (state = 'accepted' AND fingerprint IN (
+                SELECT own_fingerprint FROM work.candidates WHERE state IN ('retry', 'escalated')
+            ))
+        )
+),
+asked AS (
+    SELECT DISTINCT q.custom_id, l.rung
+    FROM ledger.requests q
+    JOIN work.rung_settings l USING (settings)
+    WHERE q.custom_id IN (SELECT custom_id FROM decided)
+)
+SELECT d.key_id, d.fingerprint, custom_id, r.seq, a.rung, true
+FROM decided d
+JOIN asked a USING (custom_id)
+JOIN (
+    SELECT custom_id, min(seq) AS seq FROM ledger.results
+    WHERE custom_id IN (SELECT custom_id FROM decided) AND outcome = 'answered' AND answer IS NOT NULL
     GROUP BY custom_id
 ) r USING (custom_id)
 
@@ -296,9 +326,9 @@ waits_in_vain AS (
     WHERE state = 'escalated' AND earlier_answer IS NOT NULL AND (rungs >> (greatest(rung, 1) - 1)::UINTEGER) & 1 = 0
 ),
 tried AS (
-    SELECT fingerprint, custom_id, seq, rung, false AS left_behind FROM work.tries
+    SELECT fingerprint, custom_id, seq, rung, of_other_row, false AS left_behind FROM work.tries
     UNION ALL
-    SELECT q.fingerprint, q.custom_id, q.seq, l.rung, true
+    SELECT q.fingerprint, q.custom_id, q.seq, l.rung, false, true
     FROM ledger.requests q
     JOIN work.rung_settings l USING (settings)
     WHERE q.custom_id IN (SELECT earlier_answer FROM waits_in_vain)
@@ -311,6 +341,11 @@ FROM wanted w
 JOIN tried t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate'
     AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung >= w.own_rung))
+    -- What another row was asked counts as an order has it, and takes no row down again.
+    AND (NOT t.of_other_row OR (
+        (w.redo IS NULL OR (w.redo = 'fresh' AND t.seq > $redo_seq))
+        AND (NOT w.own OR w.state NOT IN ('retry', 'escalated') OR t.rung >= w.own_rung)
+    ))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id, t.custom_id
 
@@ -426,22 +461,24 @@ CREATE OR REPLACE TABLE work.documents_of_validity AS SELECT * FROM work.documen
 -- work.to_render: One row is a row and a way to ask it (afresh or as a continuation) for which a request is rendered.
 CREATE OR REPLACE TABLE work.to_render AS
 WITH wanted AS (
-    SELECT c.*, {continues} AS continues, c.same_input AND (c.same_version OR c.same_visible) AS certain
+    SELECT
+        c.*, {continues} AS continues, c.same_input AND (c.same_version OR c.same_visible) AS certain,
+        u.rung AS up_from, coalesce(u.certain, false) AS goes_up
     FROM work.candidates c
     LEFT JOIN work.revalidated j USING (key_id)
+    LEFT JOIN ({up}) u ON u.key_id = c.key_id AND c.redo IS DISTINCT FROM 'escalate'
     WHERE NOT ({stays}) OR (c.state = 'accepted' AND NOT coalesce(j.valid, true))
 ),
 variants AS (
-    SELECT *, CASE WHEN continues THEN rung - 1 WHEN redo = 'escalate' THEN rung WHEN redo IN ('vote', 'fill') THEN rung - 1 ELSE 0 END AS above FROM wanted
+    SELECT *, CASE WHEN continues THEN rung - 1 WHEN redo = 'escalate' THEN rung WHEN redo IN ('vote', 'fill') THEN rung - 1 ELSE 0 END AS above
+    FROM wanted WHERE NOT (continues AND goes_up)
     UNION ALL
     SELECT * REPLACE (false AS continues), 0 AS above FROM wanted WHERE continues AND NOT certain
     UNION ALL
-    -- A row that `try` has answered may go up from that rung.
     SELECT wanted.* REPLACE (
         true AS continues, NULL::INTEGER AS max_tokens, NULL::VARCHAR AS feedback_answer, NULL::VARCHAR AS feedback_error
-    ), t.rung AS above
-    FROM wanted JOIN (SELECT key_id, max(rung) AS rung FROM work.tries GROUP BY key_id) t USING (key_id)
-    WHERE NOT continues AND redo IS DISTINCT FROM 'escalate'
+    ), up_from AS above
+    FROM wanted WHERE up_from IS NOT NULL AND (goes_up OR NOT continues)
 )
 SELECT
     v.key_id, v.position, v.continues, v.rungs, n.next_rung,
@@ -451,6 +488,31 @@ SELECT
 FROM variants v
 JOIN work.next_rungs n ON n.rungs = v.rungs AND n.rung = v.above
 WHERE n.next_rung IS NOT NULL
+
+-- name: may_go_up
+-- A row that `try` has answered may go up from that rung.
+SELECT key_id, max(rung) AS rung, false AS certain FROM work.tries GROUP BY key_id
+
+-- name: going_up
+-- Known once the requests are rendered and stored answers are validated: rows with a valid answer that `accept` does not
+-- hold for, whichever row it was given to.
+-- work.going_up: One row is a row that goes up from `rung`, whose answer it has.
+CREATE OR REPLACE TABLE work.going_up AS
+SELECT m.key_id, m.rung, n.next_rung
+FROM work.matches m
+JOIN work.validity j USING (key_id)
+JOIN work.candidates c USING (key_id)
+JOIN work.next_rungs n ON n.rungs = c.rungs AND n.rung = m.rung
+WHERE m.tried AND j.valid AND NOT coalesce(j.accepts OR m.review, false) AND n.next_rung IS NOT NULL
+    AND (NOT ({continues}) OR m.rung >= c.rung)
+
+-- name: asked_otherwise
+-- Whether the request with which a row goes up is not rendered.
+SELECT EXISTS (
+    SELECT 1 FROM work.going_up g
+    LEFT JOIN work.rendered u ON u.key_id = g.key_id AND u.continues AND coalesce(u.too_long_for, u.next_rung) = g.next_rung
+    WHERE u.key_id IS NULL
+)
 
 -- name: windows_to_render
 SELECT min(position), max(position), count(*)
@@ -481,7 +543,7 @@ CREATE OR REPLACE TABLE work.plan AS
 SELECT
     p.* EXCLUDE (
         reason, known, answered, same_schema, same_rules, max_tokens, feedback_answer, feedback_error,
-        f_continues, own_continues, has_rung_above, valid_try, own, revalidated_valid, changed, kept_after
+        f_continues, own_continues, rung_above, valid_try, own, revalidated_valid, changed, kept_after
     ),
     CASE
         WHEN stays AND revalidated_valid THEN
@@ -505,13 +567,14 @@ SELECT
     END AS reason
 FROM (
     SELECT *,
-        valid_try AND NOT match_passes AND NOT own_continues AND has_rung_above AS goes_up,
+        valid_try AND NOT match_passes AND coalesce(rung_above > match_rung, false)
+            AND (NOT own_continues OR match_rung >= rung) AS goes_up,
         coalesce(f_continues, false) OR goes_up AS may_continue
     FROM (
         SELECT
             c.*, f.fingerprint, f.continues AS f_continues,
             coalesce({continues}, false) AS own_continues,
-            u.key_id IS NOT NULL AS has_rung_above,
+            u.next_rung AS rung_above,
             coalesce(m.tried AND j.valid, false) AS valid_try,
             {stays} AS stays,
             coalesce(f.fingerprint = c.own_fingerprint AND c.known AND NOT c.never_sent, false) AS own,

@@ -1,4 +1,7 @@
-"""Find edits of the ladder since answers were given. They make no row due by themselves; `--redo` would."""
+"""Find what was edited since answers were given: the ladder, and the types of input columns.
+
+An edit of the ladder makes no row due by itself; `--redo` would. What a change of a type costs is said.
+"""
 
 from __future__ import annotations
 
@@ -79,3 +82,43 @@ def _accept_words(before: Sequence[str | None], today: Sequence[str | None]) -> 
         if old != new:
             words.append(f"accept of rung {number} was edited: {old or 'none'} before, {new or 'none'} now")
     return words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeChange:
+    """A column that has the type `now` and had the type `before`. `due` rows have another value because of it;
+    answering them costs `cost_usd`.
+
+    The cost is their part of the expected cost of the plan; None where no price is known.
+    """
+
+    column: str
+    before: str
+    now: str
+    due: int
+    cost_usd: Decimal | None
+
+
+def type_changes(session: Session, resolved: Resolved, plan: Plan) -> list[TypeChange]:
+    """Return the changes of types that no run has recorded yet, and those for which rows are due.
+
+    Reads `work.standing`, `work.standing_policies`, `work.plan`, `ledger.policies`.
+    """
+    if not session.knows(resolved.names):
+        return []
+    columns = {each.name: each.type for each in (*resolved.key_columns, *resolved.hash_columns)}
+    key = [each.name for each in resolved.key_columns]
+    pipelines = quote_list(resolved.names)
+    past = session.rows(query("past_types", pipelines=pipelines), {"key": key})
+    if all(columns.get(name, kind) == kind for name, kind, _ in past):
+        return []
+    rows = session.rows(query("due_by_type", pipelines=pipelines))
+    due = {(name, kind): number for name, kind, number in rows}
+    changes = []
+    for name, kind, is_newest in past:
+        number = due.get((name, kind), 0)
+        if columns.get(name, kind) != kind and (is_newest or number):
+            cost = plan.estimate.cost_usd
+            part = None if cost is None else cost * number / max(plan.requests, number, 1)
+            changes.append(TypeChange(column=name, before=kind, now=columns[name], due=number, cost_usd=part))
+    return changes

@@ -1,0 +1,98 @@
+"""Tests of rows that ask the same as other rows, which were asked before: no question is paid twice."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from calls import ask
+from helpers.gold import HAIKU, LADDER, OPUS, SONNET, answer_by
+from projects import Project, numbered
+
+from batchpipe.commands.call.options import TryRequest
+from batchpipe.commands.try_rows import try_rows
+
+UNSURE, SURE = ({"label": "bug", "score": score} for score in (0.25, 0.9))
+THREE = (
+    LADDER.replace(f'model = "{SONNET}"\n', f'model = "{SONNET}"\naccept = "score >= 0.5"\n')
+    + f'\n[[models]]\nmodel = "{OPUS}"\nmax_tokens = 300\n'
+)
+
+
+def given(project: Project, text: str = LADDER, sonnet: object = SURE) -> None:
+    """Give the project a ladder whose first model is never sure."""
+    project.pipeline(text)
+    answers = {HAIKU: UNSURE, SONNET: sonnet, OPUS: SURE}
+    answer_by(project, [{"model": model, "match": "question", "output": each} for model, each in answers.items()])
+
+
+def rows(project: Project, *ids: int) -> None:
+    """Give the project rows that all ask the same."""
+    project.rows([row | {"body": "question one"} for row in numbered(9) if row["id"] in ids])
+
+
+def wait_with(project: Project, *ids: int) -> None:
+    """Ask the first model about rows, which wait for the next one then."""
+    rows(project, *ids)
+    project.run(no_wait=True)
+    while not project.sql("SELECT count(*) FROM ledger.decisions")[0][0]:
+        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))  # no room for what goes up
+
+
+def asked(project: Project) -> dict[str, int]:
+    """Return how often each model was asked."""
+    return dict(project.sql("SELECT model, count(*) FROM ledger.requests WHERE leads GROUP BY model"))
+
+
+def test_a_row_goes_up_from_the_answer_that_was_tried_on_another_row(project: Project) -> None:
+    given(project)
+    rows(project, 1, 2, 3)
+    ask(project, try_rows, TryRequest(pipeline="demo", keys=("2",)), as_json=True)
+    planned = project.plan()
+    assert (planned.rows_by_reason["escalated"], planned.requests) == (3, 1)
+    assert project.run().rows["accepted"] == 3
+    assert asked(project) == {HAIKU: 1, SONNET: 1}
+
+
+def test_a_row_goes_up_with_a_row_that_waits_for_the_next_model(project: Project) -> None:
+    given(project)
+    wait_with(project, 1)
+    rows(project, 1, 2)
+    planned = project.plan()
+    assert (planned.rows_by_reason["escalated"], planned.requests) == (2, 1)
+    assert project.run().rows["accepted"] == 2
+    assert asked(project) == {HAIKU: 1, SONNET: 1}
+
+
+def test_a_row_that_waits_goes_up_from_what_was_tried_on_another_row(project: Project) -> None:
+    given(project, THREE, sonnet=UNSURE)
+    wait_with(project, 1)
+    rows(project, 1, 2)
+    ask(project, try_rows, TryRequest(pipeline="demo", keys=("2",), model=SONNET), as_json=True)
+    assert asked(project) == {HAIKU: 1, SONNET: 1}
+    assert project.run().rows["accepted"] == 2
+    assert asked(project) == {HAIKU: 1, SONNET: 1, OPUS: 1}
+
+
+def test_a_row_that_waits_for_the_next_model_goes_on_after_the_prompt_was_there_and_back(project: Project) -> None:
+    given(project)
+    wait_with(project, 1)
+    project.pipeline(LADDER.replace('"{{ body }}', '"Once more: {{ body }}'))
+    project.run()
+    assert asked(project) == {HAIKU: 2, SONNET: 1}
+    project.pipeline(LADDER)
+    assert project.run().rows["accepted"] == 1
+    assert asked(project) == {HAIKU: 2, SONNET: 2}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_order_to_ask_again_asks_again(project: Project, waits: bool) -> None:
+    given(project)
+    if waits:
+        wait_with(project, 1)
+    else:
+        rows(project, 1)
+        project.run()
+    rows(project, 1, 2)
+    assert project.run(redo="all").rows["accepted"] == 2
+    assert asked(project)[HAIKU] == 2
