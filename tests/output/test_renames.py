@@ -249,6 +249,18 @@ def test_lost_keys_cost_nothing_and_stop_a_run_only_where_others_are_paid_for_or
     assert project.run().rows["input"] == 0
 
 
+def test_what_was_tried_alone_is_not_bought_again_under_a_new_name(project: Project, typed: CommandLine) -> None:
+    project.rows(numbered(4))
+    project.pipeline()
+    assert typed("try", "demo", "--rows", "2").code == 0
+    renamed(project, "demo", "better", "")
+    for command in (["try", "better", "--rows", "2"], ["run", "better", "--yes"], ["run", "--all", "--yes"]):
+        found = typed(*command)
+        assert (found.code, 'renamed_from = "demo"' in found.talk + found.out) == (6, True), found
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="better")
+    assert (project.run("better").rows["accepted"], project.requests_sent()) == (4, 2)
+
+
 def test_an_older_name_that_never_ran_hides_no_older_one(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(8))

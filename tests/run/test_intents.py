@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from calls import ask, spawn
+from calls import ask, call_here, spawn
 from helpers.reviewed import desk_of
 from projects import BASIC, Project, numbered
 
@@ -145,6 +146,31 @@ def test_a_row_in_flight_with_a_batch_is_not_asked_again_by_try(project: Project
     project.run(no_wait=True)
     assert [each.verdict for each in project.attempt()] == ["in_flight", "in_flight"]
     assert messages(project) == 0
+
+
+def test_rows_that_ask_the_same_as_one_in_flight_with_a_batch_are_not_asked_by_try(project: Project) -> None:
+    project.pipeline()
+    project.rows([row | {"body": "the same"} for row in numbered(3)])
+    project.faults({"delay_seconds": 3600})
+    project.run(no_wait=True)
+    assert [each.verdict for each in project.attempt()] == ["in_flight"] * 3
+    assert messages(project) == 0
+
+
+def test_a_run_leaves_rows_that_ask_what_a_try_asks_now(project: Project) -> None:
+    project.pipeline()
+    project.rows([row | {"body": "the same"} for row in numbered(3)])
+    project.faults({"calls": [{"call": "message", "fault": "accepted_late", "seconds": 3, "times": 1}]})
+    trying = spawn(project, "try", "demo", "2", "--json")
+    while not messages(project):
+        assert trying.poll() is None, trying.communicate()
+        time.sleep(0.1)
+    said = call_here(project, "run", "demo", "--yes", "--no-wait")
+    assert "1 request is not sent: the same is in flight already" in said.stderr
+    _, talk = trying.communicate()
+    assert trying.returncode == 0, talk
+    assert project.run().rows["accepted"] == 3
+    assert (messages(project), project.requests_sent()) == (1, 0)
 
 
 def _on(context: Any, machine: Any) -> Any:

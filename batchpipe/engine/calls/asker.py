@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
@@ -28,7 +28,10 @@ ROOM_OF_ANSWERS = 16  # how many answers of the usual length find room where the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Asks requests of one pipeline. `call` makes the call of a request and returns the seconds that it took."""
+    """Asks requests of one pipeline. `call` makes the call of a request and returns the seconds that it took.
+
+    `asked` has by the custom ids of requests those that get the answer, and the batch that brings it.
+    """
 
     context: Context
     resolved: Resolved
@@ -36,6 +39,7 @@ class Asker:
     intents: CallIntents
     git_commit: str | None
     call: Callable[[TriedRequest, HeldRoom], float]
+    asked: dict[str, tuple[str, str | None]] = field(default_factory=dict)
 
     def _claim(self, request: TriedRequest) -> CallClaim:
         """Return who asks a request; where it is ours, its intent is committed.
@@ -107,12 +111,16 @@ class Asker:
     def ask(self, request: TriedRequest) -> tuple[TriedRequest, float, str | None]:
         """Ask a request that has no answer, or wait for the answer of who asks it now.
 
+        A request that asks the same as an earlier one shares its outcome.
         Return the request as it was answered, the seconds of our own call, and the batch that it is in flight with.
         Raises ProviderError where the provider refuses or does not answer, GateError for a budget, DatabaseError where
         the disk has no room for the answer: nothing is asked then.
         """
+        custom_id, shared_batch_id = self.asked.get(request.custom_id, (request.custom_id, None))
         with held_room(self.intents.raw_folder.path, ROOM_OF_ANSWERS) as room:
-            return self._ask(request, room)
+            found, seconds, batch_id = self._ask(replace(request, custom_id=custom_id), room)
+        self.asked[request.custom_id] = found.custom_id, batch_id or shared_batch_id
+        return found, seconds, batch_id or shared_batch_id
 
     def _ask(self, request: TriedRequest, room: HeldRoom) -> tuple[TriedRequest, float, str | None]:
         """Ask a request, or wait for its answer; see `ask`."""

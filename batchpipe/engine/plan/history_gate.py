@@ -24,6 +24,7 @@ from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 OWN_NAME = Sql("pipeline")
+NOT_TRIED = Sql("reason <> 'try'")  # a pipeline whose rows were tried alone has no history of its own yet
 EVALUATED_NAME = Sql("split_part(pipeline, ':', 1)")  # of an evaluation or a judge the pipeline that it is for
 
 
@@ -46,7 +47,7 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
     file, names = resolved.file, quote_list(resolved.names)
     known, used = False, False
     if session.knows(resolved.names):
-        statement = query("history", pipelines=names, of=OWN_NAME)
+        statement = query("history", pipelines=names, of=OWN_NAME, counts=NOT_TRIED)
         known, used = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})
     if known:
         back = _vanished(file, _later_names(session, resolved.names))
@@ -66,7 +67,7 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
 
 def _was_evaluated(session: Session, resolved: Resolved) -> bool:
     """Return whether the pipeline was evaluated: then it stood beside the others under its name of today."""
-    statement = query("history", pipelines=quote_list(resolved.names), of=EVALUATED_NAME)
+    statement = query("history", pipelines=quote_list(resolved.names), of=EVALUATED_NAME, counts=NOT_TRIED)
     return session.knows(resolved.names) and bool(session.one(statement, {"prompt_hashes": []})[0])
 
 
@@ -97,7 +98,8 @@ def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt
     for name in doubt.vanished:
         names = earlier_names([name], links)
         rows, shared, _ = _shared_keys(session, names, snapshot, EVALUATED_NAME)
-        statement = query("history", pipelines=quote_list(names), of=EVALUATED_NAME)
+        # What was tried is paid, too.
+        statement = query("history", pipelines=quote_list(names), of=EVALUATED_NAME, counts=Sql("true"))
         same_prompt = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})[1]
         if same_prompt or (rows and shared * 2 >= rows):
             return _renamed(resolved, name, same_prompt=same_prompt, rows=rows, shared=shared)

@@ -61,8 +61,8 @@ def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: s
 def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str], *, by_every_recipe: bool) -> str:
     """Drop the due requests that others have asked; return a message of what is left to them, empty where nothing is.
 
-    Others are the pipelines that renames link to this one, and evaluations: what these have in flight this pipeline
-    leaves to them, and they leave to it what it has. What a linked pipeline has answered is not bought again either.
+    Others are the pipelines that renames link to this one, evaluations, and a `try`: what these have in flight this
+    pipeline leaves to them, and they leave to it what it has. What a linked pipeline has answered is not bought again.
     `linked` are names that renames link, this one's among them.
     Reads `work.due`, `work.ladder`, `work.prints`, the ledger. Writes `work.asked_elsewhere`, `work.due`.
     """

@@ -109,21 +109,14 @@ class RowTry:
             git_commit=self.context.git_commit(),
             call=self._call,
         )
-        answered: dict[str, str] = {}
         coming = iter(requests)
         for rung, of_row in rows:
-            found = [self._asked(asker, answered, request) for request in islice(coming, len(of_row))]
+            found = [self._asked(asker, request) for request in islice(coming, len(of_row))]
             yield self._voted(rung, found) if rung.votes else found[0][1]
 
-    def _asked(self, asker: Asker, answered: dict[str, str], request: TriedRequest) -> tuple[TriedRequest, TriedRow]:
-        """Ask a request; return it as it was answered, with its answer.
-
-        `answered` has by the custom ids of requests those that got the answer: a request that asks the same as an
-        earlier one takes its answer.
-        """
-        same = replace(request, custom_id=answered.get(request.custom_id, request.custom_id))
-        asked, seconds, batch_id = asker.ask(same)
-        answered[request.custom_id] = asked.custom_id
+    def _asked(self, asker: Asker, request: TriedRequest) -> tuple[TriedRequest, TriedRow]:
+        """Ask a request; return it as it was answered, with its answer."""
+        asked, seconds, batch_id = asker.ask(request)
         return asked, self._in_batch(asked, batch_id) if batch_id is not None else self._answered(asked, seconds)
 
     def _voted(self, rung: AskedRung, found: Sequence[tuple[TriedRequest, TriedRow]]) -> TriedRow:

@@ -200,9 +200,9 @@ FROM ledger.results
 WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again AND provider IS DISTINCT FROM 'local'
 
 -- name: history
--- Whether the pipelines have a history, which `try` alone does not make, and whether they ever used one of the prompts.
+-- Whether the pipelines have a history, and whether they ever used one of the prompts.
 WITH facts AS (
-    SELECT prompt_version FROM ledger.requests WHERE {of} IN ({pipelines}) AND reason <> 'try'
+    SELECT prompt_version FROM ledger.requests WHERE {of} IN ({pipelines}) AND {counts}
     UNION ALL
     SELECT prompt_version FROM ledger.decisions WHERE {of} IN ({pipelines})
 )
@@ -216,7 +216,7 @@ SELECT EXISTS (FROM facts) AS known, EXISTS (
 -- name: pipelines_with_history
 -- What was bought for an evaluation belongs to the pipeline that is evaluated.
 SELECT DISTINCT {of} AS name FROM (
-    SELECT pipeline FROM ledger.requests WHERE reason <> 'try' UNION SELECT pipeline FROM ledger.decisions
+    SELECT pipeline FROM ledger.requests UNION SELECT pipeline FROM ledger.decisions
 )
 ORDER BY name
 

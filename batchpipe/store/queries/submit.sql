@@ -190,7 +190,7 @@ SELECT key_id FROM work.due
 WHERE key_id IN (SELECT key_id FROM newer WHERE reviewed OR pipeline NOT IN ({own}))
 
 -- name: is_asked_elsewhere
--- Whether an evaluation of the pipeline, or the pipeline that is evaluated, has anything in flight.
+-- Whether an evaluation of the pipeline, the pipeline that is evaluated, or a `try` has anything in flight.
 SELECT
     EXISTS (
         SELECT 1 FROM ledger.batches
@@ -198,8 +198,7 @@ SELECT
             AND (state <> 'asking' OR prepared_at > $calls_since)
     )
     OR EXISTS (
-        SELECT 1 FROM ledger.events
-        WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND pipeline NOT IN ({own})
+        SELECT 1 FROM ledger.events WHERE kind = 'call_prepared' AND recorded_at > $calls_since
     )
 
 -- name: own_prints_of_due
@@ -210,16 +209,19 @@ SELECT DISTINCT fingerprint, recorded FROM work.prints WHERE fingerprint IN (SEL
 
 -- name: asked_elsewhere
 -- A request is not sent where a pipeline that a rename links to this one has sent the same, or has its answer; nor where
--- an evaluation, or the pipeline that is evaluated, has the same in flight. Who asked in realtime and died is not waited
--- for.
+-- an evaluation, the pipeline that is evaluated, or a `try` of another row has the same in flight. Who asked in realtime
+-- and died is not waited for.
 -- work.asked_elsewhere: One row is a due request that another pipeline has asked, with that pipeline.
 CREATE OR REPLACE TABLE work.asked_elsewhere AS
-WITH in_flight AS (
-    SELECT chunk_id FROM ledger.batches WHERE is_open AND (state <> 'asking' OR prepared_at > $calls_since)
-    UNION
+WITH calls AS (
     SELECT chunk_id FROM ledger.events WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND chunk_id NOT IN (
         SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL
     )
+),
+in_flight AS (
+    SELECT chunk_id FROM ledger.batches WHERE is_open AND (state <> 'asking' OR prepared_at > $calls_since)
+    UNION
+    SELECT chunk_id FROM calls
 ),
 asked AS (
     SELECT DISTINCT d.fingerprint, d.rung, q.pipeline, q.chunk_id, q.custom_id
@@ -227,7 +229,8 @@ asked AS (
     JOIN ({prints}) p USING (fingerprint)
     JOIN work.ladder l USING (rung)
     JOIN ledger.requests q ON q.fingerprint = p.recorded
-    WHERE q.leads AND split_part(q.pipeline, ':', 1) IN ({families}) AND q.pipeline NOT IN ({own})
+    WHERE q.leads AND split_part(q.pipeline, ':', 1) IN ({families})
+        AND (q.pipeline NOT IN ({own}) OR q.chunk_id IN (SELECT chunk_id FROM calls))
         AND (q.settings = l.settings OR (q.pipeline IN ({elsewhere}) AND q.rung = d.rung))
 )
 SELECT fingerprint, rung, any_value(pipeline) AS pipeline, true AS in_flight
