@@ -132,6 +132,17 @@ def test_a_name_that_came_back_and_was_left_again_stops_at_the_gate(project: Pro
     assert project.run("beside").submitted == 2
 
 
+def test_a_name_that_never_ran_and_came_back_stops_at_the_gate(project: Project) -> None:
+    """Such as where the database was lost, or made anew, while the file had its other name."""
+    project.rows(numbered(4))
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="better")
+    assert project.run("better").rows["accepted"] == 4
+    renamed(project, "better", "demo", "")
+    assert "better has no file any more, and demo has its prompt" in gate(project, "demo")
+    project.pipeline('renamed_from = "better"\n' + BASIC)
+    assert (project.run().rows["accepted"], project.requests_sent()) == (4, 4)
+
+
 def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, typed: CommandLine) -> None:
     rows = numbered(4)
     project.rows(rows)
@@ -259,6 +270,38 @@ def test_what_was_tried_alone_is_not_bought_again_under_a_new_name(project: Proj
         assert (found.code, 'renamed_from = "demo"' in found.talk + found.out) == (6, True), found
     project.pipeline('renamed_from = "demo"\n' + BASIC, name="better")
     assert (project.run("better").rows["accepted"], project.requests_sent()) == (4, 2)
+
+
+@pytest.mark.parametrize("command", ["try", "eval", "review"])
+def test_a_name_under_which_nothing_ran_is_a_link_of_the_chain(
+    project: Project, typed: CommandLine, command: str
+) -> None:
+    rows = numbered(4)
+    project.rows(rows)
+    project.rows([{**each, "category": "bug"} for each in rows], "gold.csv")
+    text = BASIC + GOLD + '[review]\nwhere = "true"\n'
+    project.pipeline(text)
+    project.run()
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.rows(numbered(5))
+    project.pipeline('renamed_from = "demo"\n' + text, name="better")
+    if command == "review":
+        assert typed("review", "better", "--export", "sheet.csv").code == 0
+        sheet = project.root / "sheet.csv"
+        sheet.write_text(sheet.read_text(encoding="utf-8").replace(',"",', ",ok,"), encoding="utf-8")
+        assert typed("review", "better", "--import", "sheet.csv").code == 0
+        assert project.sql("SELECT count(*) > 0 FROM ledger.reviews WHERE pipeline = 'better'") == [(True,)]
+    else:
+        assert typed(command, "better", *(["5"] if command == "try" else [])).code == 0
+    (project.root / "pipelines" / "better.toml").unlink()
+    project.pipeline(text, name="best")
+    assert "better has no file any more, and best has its prompt" in gate(project, "best")
+    project.pipeline('renamed_from = "better"\n' + text, name="best")
+    assert project.run("best").rows["accepted"] == 5
+    assert len(project.sql("SELECT 1 FROM best WHERE _current")) == 5
+    assert project.sql("SELECT count(*) FROM ledger.reviews") == project.sql(
+        "SELECT count(*) FROM best WHERE _reviewed_by IS NOT NULL"
+    )
 
 
 def test_an_older_name_that_never_ran_hides_no_older_one(project: Project) -> None:

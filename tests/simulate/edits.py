@@ -26,6 +26,15 @@ def add_rows(project: Project, chance: random.Random) -> None:
             project.next_key += 1
 
 
+def _repeat_rows(project: Project, chance: random.Random) -> None:
+    """Add rows with new keys that ask the same as others."""
+    bodies = sorted(set(project.rows.values()))
+    for _ in range(chance.randint(1, 3)):
+        if len(project.rows) < MOST_ROWS:
+            project.rows[project.next_key] = chance.choice(bodies)
+            project.next_key += 1
+
+
 def _edit_rows(project: Project, chance: random.Random) -> None:
     keys = sorted(project.rows)
     for key in chance.sample(keys, min(len(keys), chance.randint(1, 4))):
@@ -149,6 +158,7 @@ class Edit:
 EDITS: Mapping[str, Edit] = {
     "edit rows": Edit(weight=6, make=_edit_rows),
     "add rows": Edit(weight=5, make=add_rows),
+    "repeat rows": Edit(weight=2, make=_repeat_rows),
     "remove rows": Edit(weight=3, make=_remove_rows),
     "bring back rows": Edit(weight=2, make=_bring_back_rows),
     "edit the prompt": Edit(weight=4, make=_edit_prompt),

@@ -274,6 +274,13 @@ attempts = {self.attempts}
         """Return what a person sees of a row of the input; no text of another row."""
         return self.rows[key] + self._drawn(key) if key in self.rows else ""
 
+    def seen(self, key: int) -> list[tuple[int, str]]:
+        """Return what a person may have seen of a row: what is shown today, or its text before it had a picture.
+
+        A column that the prompt shows since then is no other input of a row that was looked at before.
+        """
+        return [(key, self.shown(key)), (key, self.rows.get(key, ""))]
+
     def _drawn(self, key: int) -> str:
         return drawn_words(self.drawn.get(key, 0)) if self.pictures else ""
 

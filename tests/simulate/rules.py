@@ -142,8 +142,7 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale], *, judged: bo
 def _of_local(row: Mapping[str, Any], key: int, project: Project, by_id: Mapping[str, Sale]) -> Iterator[Violation]:
     """Yield what is wrong with a current row that the local model answered: nothing was sold for it."""
     rule = "a current row of the local model is one of today's input, and free"
-    place = (key, project.shown(key))
-    said = place in project.reviewed or place in project.perhaps
+    said = any(place in project.reviewed or place in project.perhaps for place in project.seen(key))
     if key not in project.rows or row["label"] not in LABELS:
         yield Violation(rule=rule, what=f"row {key} is current with {row['label']!r}")
     if row["_cost_usd"] or row["_batch_id"] or row["_custom_id"] in by_id:
@@ -159,10 +158,10 @@ def _of_row(
     if key not in project.rows:
         yield Violation(rule=rule, what=f"row {key} is current, but not in the input")
         return
-    place = (key, project.shown(key))
-    looked_at = place in project.reviewed or place in project.perhaps
+    seen = project.seen(key)
+    looked_at = any(place in project.reviewed or place in project.perhaps for place in seen)
     if looked_at:
-        wanted, shown_label = project.reviewed.get(place), str(row["label"])
+        wanted, shown_label = project.reviewed.get(seen[0]), str(row["label"])
         if wanted is not None and wanted != shown_label:
             yield Violation(rule=rule, what=f"row {key} shows {shown_label!r}, a person said {wanted!r}")
         return  # what a person has seen stays, whatever it was asked for

@@ -33,7 +33,7 @@ from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.renames import with_histories
+from batchpipe.engine.ledger.renames import record_rename, with_histories
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
@@ -162,6 +162,7 @@ def _record_versions(context: Context, work: Work, file: PipelineFile, evaluatio
         )
         refuse_renamed(session, evaluation.sides[0].ladder, evaluation.rows.rows)
         run_id = session.new_id()
+        record_rename(session, file, run_id)
         record_prompt(session, replace(evaluation.sides[0].ladder, toml=dump(file.pipeline)), run_id, git_commit)
         labels = []
         for side in evaluation.sides:

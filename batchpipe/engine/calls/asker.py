@@ -16,6 +16,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import CALL_SECONDS
 from batchpipe.engine.ledger.raw_folder import held_room
+from batchpipe.engine.ledger.renames import record_rename
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql
 from batchpipe.store.database import Session
@@ -51,9 +52,10 @@ class Asker:
         most = most_usd(context, resolved, request)
 
         def add_request(session: Session) -> None:
-            """Record the prompt version and the request."""
+            """Record the prompt version, the link of a rename, and the request."""
             refuse_over_budget(session, context, resolved, [request], self.intents.run_id)
             record_version(session, resolved, self.intents.run_id, self.git_commit)
+            record_rename(session, resolved.file, self.intents.run_id)
             session.execute(
                 query(
                     "insert_try",

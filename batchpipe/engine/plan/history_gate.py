@@ -79,9 +79,13 @@ def _later_names(session: Session, names: Sequence[str]) -> list[str]:
 
 
 def _vanished(file: PipelineFile, names: Sequence[str], links: Sequence[Link] = ()) -> list[str]:
-    """Return which of `names` have no pipeline file any more, nor do the names that `links` connect with them."""
+    """Return which of `names` have no pipeline file any more, nor do the names that `links` connect with them.
+
+    The file itself does not count: what had a name that it has again may have vanished all the same.
+    """
     beside = file.path.parent.glob("*.toml")
     present = {each.name for each in declared_in(file.root, file.path, *beside)} if names else set()
+    present -= {file.pipeline.name}
     return [name for name in names if present.isdisjoint(linked_by([name], links))]
 
 

@@ -15,6 +15,7 @@ from batchpipe.engine.answers.validation import validate_answers, validate_docum
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.sample import sample_parameter, sample_parts
 from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.ledger.renames import record_rename
 from batchpipe.engine.output.output_table import merge_output, writing_output
 from batchpipe.engine.quality.review_order import fill_doubts, read_answers_under_review
 from batchpipe.engine.quality.review_target import target_conditions
@@ -274,6 +275,7 @@ class Desk:
                 "now": session.now,
                 "seq": session.seq,
             }
+            record_rename(session, self.resolved.file, None)
             session.execute(query("insert_reviews"), stamp)
             keys = Sql("SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)")
             with writing_output(session, self.resolved, None):

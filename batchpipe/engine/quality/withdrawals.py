@@ -10,6 +10,7 @@ from typing import Any
 
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import not_withdrawn
+from batchpipe.engine.ledger.renames import record_rename
 from batchpipe.engine.output.output_table import merge_output, writing_output
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.schema import exact_json
@@ -67,6 +68,7 @@ def withdraw(
             "keys": list(own),
             "seqs": [review.seq for review in own.values()],
         }
+        record_rename(session, resolved.file, None)
         session.execute(query("insert_withdrawals", pipelines=quote_list(resolved.names)), stamp)
         keys = sql("SELECT md5(key)::UUID AS key_id FROM (SELECT unnest([{keys}]) AS key)", keys=quote_list(own))
         with writing_output(session, resolved, None):

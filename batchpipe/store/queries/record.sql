@@ -217,6 +217,7 @@ SELECT EXISTS (FROM facts) AS known, EXISTS (
 -- What was bought for an evaluation belongs to the pipeline that is evaluated.
 SELECT DISTINCT {of} AS name FROM (
     SELECT pipeline FROM ledger.requests UNION SELECT pipeline FROM ledger.decisions
+    UNION SELECT pipeline FROM ledger.reviews
 )
 ORDER BY name
 
