@@ -17,7 +17,6 @@ from batchpipe.commands.printing.votes import member_names, vote_agreement_text
 from batchpipe.commands.show.show import possible_keys
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.calls.tried import TriedMember, TriedRow
-from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.replay.rebuild import take_in_all
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.try_rows import RowTry, TryOptions
@@ -50,10 +49,9 @@ def try_rows(call: Call, request: TryRequest) -> int:
         refuse_no_model(request.model, "--model")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
-        (file,) = with_histories(context.database, context.work, [file])
         work = context.work()
         try:
-            take_in_all(context, work, file)
+            file = take_in_all(context, work, file)
             options = _options(work, file, request)
             with context.temporary_folder("try-") as folder:
                 with context.source(file, params) as source:

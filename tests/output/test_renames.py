@@ -272,6 +272,46 @@ def test_what_was_tried_alone_is_not_bought_again_under_a_new_name(project: Proj
     assert (project.run("better").rows["accepted"], project.requests_sent()) == (4, 2)
 
 
+@pytest.mark.parametrize("first", [["run", "better", "--yes"], ["try", "better"], ["recover", "better", "--from-raw"]])
+@pytest.mark.parametrize("backup", [False, True])
+def test_a_lost_or_older_database_learns_the_links_of_renames_from_the_raw_folder(
+    project: Project, typed: CommandLine, first: list[str], backup: bool
+) -> None:
+    database, copy = project.root / "batchpipe.duckdb", project.root / "backup"
+    project.rows(numbered(4))
+    project.pipeline()
+    project.run()
+    copy.write_bytes(database.read_bytes())
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    project.rows(numbered(5))
+    project.run("better")
+    project.pipeline(BASIC, name="better")
+    database.unlink()
+    if backup:
+        database.write_bytes(copy.read_bytes())
+    copy.unlink()
+    assert typed(*first).code == 0
+    assert project.run("better").rows["accepted"] == 5
+    calls = [each["path"] for each in project.log()["calls"]]
+    assert (project.requests_sent(), calls.count("/v1/messages")) == (5, 0)
+
+
+def test_a_lost_database_knows_a_name_that_came_back(project: Project) -> None:
+    project.rows(numbered(4))
+    project.pipeline()
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    project.rows(numbered(5))
+    project.run("better")
+    renamed(project, "better", "demo", 'renamed_from = "better"\n')
+    project.run()
+    project.pipeline()
+    (project.root / "batchpipe.duckdb").unlink()
+    assert "better has no file any more, and demo has its prompt" in gate(project, "demo")
+    project.pipeline('renamed_from = "better"\n' + BASIC)
+    assert (project.run().rows["accepted"], project.requests_sent()) == (5, 5)
+
+
 @pytest.mark.parametrize("command", ["try", "eval", "review"])
 def test_a_name_under_which_nothing_ran_is_a_link_of_the_chain(
     project: Project, typed: CommandLine, command: str

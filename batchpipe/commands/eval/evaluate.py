@@ -79,6 +79,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             context.providers.of(context.providers.split(each)[0], where="--model")
         with _alone(context, file, request), context.temporary_folder("eval-") as folder:
             seen = look_before_evaluation(context, work, file)
+            (file,) = with_histories(context.database, context.work, [file])
             wanted = Wanted(
                 every=_every(request),
                 models=request.model,

@@ -23,8 +23,10 @@ import duckdb
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
 from batchpipe.common.held_room import ANSWER_BYTES, HeldRoom
+from batchpipe.engine.ledger.renames import linked_by, rename_links
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, Note, SavedChunk, read_chunk
 from batchpipe.engine.source.snapshot import GROUP_ROWS
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Database, Session
@@ -42,7 +44,7 @@ BLOCK_BYTES = 1 << 20
 OF_CHUNKS = (CHUNK, REQUESTS, COMPRESSED)
 _CHUNK_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # The head of a chunk's JSON file ends where its prompt version begins.
-HEAD_ENDS, HEAD_CHARACTERS = ', "version": {', 2_000
+HEAD_ENDS, HEAD_CHARACTERS = ', "version": {', 16_000
 # The hashes of a request, and those of them that SQL makes.
 HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
 HASHES_OF_SQL = ("key_id", "input_hash", "fingerprint", "request_hash")
@@ -208,9 +210,9 @@ class RawFolder:
             with (self.path / f"{chunk_id}{CHUNK}").open(encoding="utf-8") as file:
                 begun, found, _ = file.read(HEAD_CHARACTERS).partition(HEAD_ENDS)
             head = ChunkHead(**json.loads(begun + "}")) if found else None
+            return head if head is not None and head.is_of(chunk_id) else None
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        return head if head is not None and head.is_of(chunk_id) else None
 
     def copy_chunk(self, chunk_id: str, source: RawFolder) -> None:
         """Copy the files of a chunk from another raw folder; the JSON file comes last, when the others are there."""
@@ -314,6 +316,7 @@ def _chunks_to_save(session: Session, chunk_ids: Sequence[str], file: str) -> It
     Reads `ledger.requests`, `ledger.events`, `ledger.prompt_versions`, `ledger.policies`.
     """
     known: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    links = rename_links(session)
     for chunk_id in chunk_ids:
         found = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})[0]
         rows = []
@@ -324,9 +327,11 @@ def _chunks_to_save(session: Session, chunk_ids: Sequence[str], file: str) -> It
                 known[which] = session.dictionaries(query(statement), {"pipeline": found["pipeline"], name: value})[0]
             rows.append(known[which])
         notes = session.rows(query("chunk_events"), {"chunk_id": chunk_id})
+        family = linked_by([evaluated_pipeline(found["pipeline"])], links)
         yield SavedChunk(
             **found,
             file=file,
+            links=[each for each in links if each[0] in family],
             version=rows[0],
             policy=rows[1],
             notes=tuple(Note(kind=kind, data=json.loads(data), recorded_at=at) for kind, data, at in notes),

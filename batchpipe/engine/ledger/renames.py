@@ -29,8 +29,19 @@ def record_rename(session: Session, file: PipelineFile, run_id: str | None) -> N
     Reads `ledger.events`. Writes `ledger.events`.
     """
     name, older = file.pipeline.name, file.pipeline.older_name
-    if older is not None and not file.evaluates and (name, older) not in rename_links(session):
-        add_event(session, name, RENAMED, {"renamed_from": older}, run_id=run_id)
+    if older is not None and not file.evaluates:
+        record_links(session, [(name, older)], run_id)
+
+
+def record_links(session: Session, links: Iterable[Link], run_id: str | None) -> None:
+    """Record those of `links` that are new.
+
+    Reads `ledger.events`. Writes `ledger.events`.
+    """
+    known = rename_links(session)
+    for name, older in links:
+        if (name, older) not in known:
+            add_event(session, name, RENAMED, {"renamed_from": older}, run_id=run_id)
 
 
 def earlier_names(names: Sequence[str], links: Iterable[Link]) -> list[str]:
@@ -58,8 +69,10 @@ def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:
     pipeline = file.pipeline
     if not links or pipeline.renamed_from is False:
         return file
-    earlier = [each for each in earlier_names(pipeline.names, links) if each not in pipeline.names]
-    return file.model_copy(update={"pipeline": pipeline.continuing(earlier)}) if earlier else file
+    names = earlier_names(pipeline.names, links)
+    if len(names) == len(pipeline.names):
+        return file
+    return file.model_copy(update={"pipeline": pipeline.continuing(names[1:])})
 
 
 def with_histories(database: Database, opened: Callable[[], Work], files: Sequence[PipelineFile]) -> list[PipelineFile]:

@@ -36,8 +36,9 @@ class Note:
 class SavedChunk:
     """The content of a chunk's JSON file: the chunk's owner, its prompt version, its policy and its events.
 
-    `database` is the id that the database got when it was made, `file` the name of its file. `version` and `policy` are
-    rows of the ledger.
+    `database` is the id that the database got when it was made, `file` the name of its file. `links` are the links of
+    renames, as (pipeline, older name), that connect its pipeline with others. `version` and `policy` are rows of the
+    ledger.
     """
 
     chunk_id: str
@@ -45,6 +46,7 @@ class SavedChunk:
     run_id: str
     database: str
     file: str
+    links: Sequence[Sequence[str]] = ()
     version: Mapping[str, Any]
     policy: Mapping[str, Any]
     notes: Sequence[Note] = ()
@@ -65,17 +67,21 @@ class SavedChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkHead:
-    """The first part of a chunk's JSON file: whose chunk it is. `file` is the name of the database's file."""
+    """The first part of a chunk's JSON file: whose chunk it is. `file` is the name of the database's file, `links` are
+    those of `SavedChunk`.
+    """
 
     chunk_id: str
     pipeline: str
     run_id: str
     database: str
     file: str
+    links: Sequence[Sequence[str]] = ()
 
     def is_of(self, chunk_id: str) -> bool:
         """Return whether it is the head of the chunk `chunk_id`, with a text for each part."""
-        texts = (self.chunk_id, self.pipeline, self.run_id, self.database, self.file)
+        texts = [self.chunk_id, self.pipeline, self.run_id, self.database, self.file]
+        texts += [each for name, older in self.links for each in (name, older)]
         return all(isinstance(each, str) for each in texts) and self.chunk_id.lower() == chunk_id.lower()
 
 

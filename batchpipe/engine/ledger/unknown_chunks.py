@@ -16,6 +16,7 @@ import duckdb
 from batchpipe.engine.ledger.events import batches_of_families, open_calls
 from batchpipe.engine.ledger.lost_results import answers_are_lost, are_broken
 from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.renames import earlier_names
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, SavedChunk
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.pipeline.sending import LOCAL
@@ -145,7 +146,10 @@ class RawLog:
         given_up: frozenset[str],
     ) -> UnknownChunks:
         """Sort the unknown chunks by whose they are. Other pipelines' chunks are left to these."""
-        families = {evaluated_pipeline(each) for each in names}
+        heads = {chunk_id: folder.head(chunk_id) for folder, chunk_id in found}
+        links = {(name, older) for head in heads.values() if head is not None for name, older in head.links}
+        # The ledger may have lost the links of renames too, which a chunk keeps of its pipeline.
+        families = {evaluated_pipeline(each) for each in earlier_names(names, links)}
         holds, own, answer = session.one(query("holds_pipeline", families=quote_list(sorted(families))))
         ours: list[UnknownChunk] = []
         others: list[UnknownChunk] = []
@@ -153,7 +157,7 @@ class RawLog:
         unread: list[str] = []
         elsewhere: set[str] = set()
         for folder, chunk_id in found:
-            head = folder.head(chunk_id)
+            head = heads[chunk_id]
             if head is not None and evaluated_pipeline(head.pipeline) not in families:
                 elsewhere |= {evaluated_pipeline(head.pipeline)} if self._is_ours(head, folder, own) else set()
                 continue

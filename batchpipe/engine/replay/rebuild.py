@@ -65,7 +65,8 @@ def rebuild(recovery: Recovery) -> Rebuilt:
         unknown = replay.unknown(session)
     taken = replay.take_in(unknown, asked=True)
     with recovery.context.database.reading(recovery.work) as session:
-        left = batches_of_families(session, replay.names)
+        file = with_history(file, rename_links(session))
+        left = batches_of_families(session, file.pipeline.names)
     replay.late_notes(left)
     recorder = make_recorder(recovery.context, recovery.work, file)
     found = recorder.record(unchecked=True, leave=taken.damaged)
@@ -87,8 +88,9 @@ def leave_others(recovery: Recovery) -> tuple[int, Sequence[str]]:
     return replay.leave(unknown), replay.give_up_unreadable(unknown)
 
 
-def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
-    """Take in what a pipeline's raw folders hold and the ledger does not know, with its results, and say so.
+def take_in_all(context: Context, work: Work, file: PipelineFile) -> PipelineFile:
+    """Take in what a pipeline's raw folders hold and the ledger does not know, with its results, and say so. Return
+    `file` as one that continues the histories that the ledger knows now.
 
     `try` and `eval` do so before they send anything; `run` does the same in steps. The input is looked at only where
     there are results to record. Where a run holds the pipeline's lock, it has taken them in.
@@ -106,17 +108,20 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
     answered = any(raw.results(each.chunk_id) is not None for each in calls)
     take_in_vanished(context, work, file, unknown)
     if not (unknown.ours or unknown.asks or unknown.damaged or saved or answered):
-        return
+        return file
     try:
         with pipeline_lock(context.database.make_folder("locks"), file.pipeline.name, context.clock()):
             taken = replay.take_in(unknown)
             replay.late_notes(saved)
+            with context.database.reading(work) as session:
+                file = with_history(file, rename_links(session))
             make_recorder(context, work, file).record(leave=taken.damaged)
     except LockedError:
-        return
+        return file
     say_taken_in(context, taken)
     if taken.damaged:
         raise unreadable(file.pipeline.name, taken.damaged, raw)
+    return file
 
 
 def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecorder:

@@ -25,6 +25,7 @@ from batchpipe.engine.ledger.lost_results import (
     was_answered_here,
 )
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore_requests
+from batchpipe.engine.ledger.renames import record_links
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
 from batchpipe.pipeline.files import declared_in
@@ -220,6 +221,7 @@ class RawReplay:
                 self._restore_prompt(session, saved)
                 self._restore_run(session, saved)
                 restore_requests(session, folder.requests(saved.chunk_id))
+                record_links(session, [(name, older) for name, older in saved.links], None)
             _append(session, saved, notes, saved.chunk_id)
             return bool(notes)
 

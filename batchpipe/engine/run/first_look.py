@@ -30,7 +30,7 @@ from batchpipe.engine.ledger.events import (
 )
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
-from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
+from batchpipe.engine.ledger.renames import Link, earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.replay.take_in import (
     RawReplay,
@@ -46,7 +46,7 @@ from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState
-from batchpipe.store.database import Work
+from batchpipe.store.database import Session, Work
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class FirstLook:
     """Looks at what one pipeline has in flight and in its raw folders, before the run reads anything else.
 
     `open` are the open chunks of the pipeline and its evaluations; `states` what the provider said of them, by
-    chunk id.
+    chunk id. `links` are those of renames.
     """
 
     context: Context
@@ -64,6 +64,7 @@ class FirstLook:
     tell: Tell
     paused: bool = False
     open: Sequence[OpenBatch] = ()
+    links: Sequence[Link] = ()
     states: dict[str, BatchState] = field(default_factory=dict)
     _unknown: UnknownChunks = field(default=NOTHING_UNKNOWN, init=False)
     _taken: bool = field(default=False, init=False)
@@ -78,11 +79,16 @@ class FirstLook:
     def read(self) -> None:
         """Read whether the pipeline is paused, what is open, and which raw chunks the ledger does not know."""
         with self.context.database.reading(self.work) as session:
-            self.file = with_history(self.file, rename_links(session))
+            self._learn_links(session)
             self.paused = is_paused(session, self.file.pipeline.name)
             self.open = batches_of_families(session, self.names)
             self._calls = open_calls(session, self.names)
             self._unknown = self._replay.unknown(session)
+
+    def _learn_links(self, session: Session) -> None:
+        """Read the links of renames, and which histories the pipeline continues by them. Reads `ledger.events`."""
+        self.links = rename_links(session)
+        self.file = with_history(self.file, self.links)
 
     def take_in(self) -> None:
         """Take in the chunks that the ledger does not know, and tell it.
@@ -100,6 +106,7 @@ class FirstLook:
             self.tell(Event(kind="taken_in", requests=taken.requests, detail=taken_in_text(taken)))
         if self._taken or noted:
             with self.context.database.reading(self.work) as session:
+                self._learn_links(session)
                 self.open = batches_of_families(session, self.names)
         if taken.damaged:
             raise unreadable(self.file.pipeline.name, taken.damaged, self._raw_folder)
@@ -189,7 +196,7 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
     """
     from batchpipe.engine.replay.rebuild import take_in_all
 
-    take_in_all(context, work, file)
+    file = take_in_all(context, work, file)
     with context.database.reading(work) as session:
         left = batches_of_families(session, file.pipeline.names)
     evaluated = [each for each in left if each.pipeline not in file.pipeline.names]

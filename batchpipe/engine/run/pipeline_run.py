@@ -196,7 +196,7 @@ class PipelineRun:
             self.resolved, self.snapshot = first.read_input(self.run_id, self.options)
             self.open = first.open
         self._prepare_steps(first.states)
-        self.planner.linked = linked_with(self.resolved.file, self.resolved.names, links)
+        self.planner.linked = linked_with(self.resolved.file, self.resolved.names, first.links)
         take_in_asked(self._in_flight, first.open)
 
     def _prepare_steps(self, seen: dict[str, BatchState]) -> None:
