@@ -96,3 +96,14 @@ def test_an_order_to_ask_again_asks_again(project: Project, waits: bool) -> None
     rows(project, 1, 2)
     assert project.run(redo="all").rows["accepted"] == 2
     assert asked(project)[HAIKU] == 2
+
+
+def test_an_order_to_ask_again_takes_no_older_answer_of_the_next_model(project: Project) -> None:
+    given(project)
+    rows(project, 1)
+    project.run()
+    project.run(redo="all")
+    assert asked(project) == {HAIKU: 2, SONNET: 2}
+    rows(project, 1, 2)
+    assert project.run().rows["accepted"] == 2
+    assert asked(project) == {HAIKU: 2, SONNET: 2}

@@ -42,14 +42,20 @@ def bought_sql(resolved: Resolved, pipeline: Sql) -> Sql:
     return sql("({tests})", tests=joined(" OR ", tests))
 
 
-def find_matches(session: Session, pipelines: Sql, recorded: Sql, redo_seq: int) -> None:
-    """Find the stored answers to the rendered requests, those of other rows too, but none from before an order to redo.
+def find_matches(session: Session, resolved: Resolved, redo_seq: int, *, by_every_recipe: bool) -> None:
+    """Find the stored answers to the rendered requests, whoever asked them, but none from before an order to redo.
 
-    `recorded` is SQL for the decisions, `redo_seq` the commit of the newest order.
-    Reads `work.candidates`, `work.rendered`, `work.tries`, `work.rung_settings`, the ledger.
+    `redo_seq` is the commit of the newest order. `by_every_recipe`: fingerprints of older recipes are looked for too.
+    Reads `work.candidates`, `work.rendered`, `work.tries`, `work.prints`, `work.rung_settings`, the ledger.
     Writes `work.matches`, and adds to `work.tries`.
     """
-    session.execute(query("answers_to_other_rows", pipelines=pipelines, recorded=recorded))
+    pipelines = quote_list(resolved.names)
+    requests, recorded = Sql("ledger.requests"), Sql("ledger.decisions")
+    if by_every_recipe:
+        requests = sql("({requests})", requests=query("requests_by_todays_recipe"))
+        recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
+    if not resolved.file.evaluates:  # an evaluation has looked for all answers of its pipeline
+        session.execute(query("other_answers", pipelines=pipelines, requests=requests))
     session.execute(query("matches", pipelines=pipelines, recorded=recorded), {"redo_seq": redo_seq})
 
 

@@ -198,12 +198,10 @@ class Planner:
         Writes `work.matches`, `work.to_validate`, `work.answers`, `work.ladder`; where older recipes have made
         fingerprints, `work.candidates` and `work.tries` get today's beside them.
         """
-        recorded = Sql("ledger.decisions")
         if self.older_recipes:
             self.work.connection.execute(query("prints_by_todays_recipe"))
-            recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
         with self._reading() as session:
-            find_matches(session, self._pipelines, recorded, newest_redo(orders))
+            find_matches(session, self.resolved, newest_redo(orders), by_every_recipe=bool(self.older_recipes))
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             fill_known_votes(session, self.resolved)

@@ -199,7 +199,7 @@ LEFT JOIN (
 -- name: tries
 -- Answers that `batchpipe try` has paid for, if their model with its settings is a rung of the ladder.
 -- work.tries: One row is an answer that `try` bought for a request that may be due, with the commit that has it since.
--- Answers that other rows got for the same request come to them.
+-- Other answers that are stored for the same request come to them.
 CREATE OR REPLACE TABLE work.tries AS
 WITH bought AS (
     SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
@@ -215,34 +215,29 @@ JOIN (
     GROUP BY custom_id
 ) r USING (custom_id)
 
--- name: answers_to_other_rows
--- A row may ask what another row was asked that went up since, or that was answered while this one waited.
+-- name: other_answers
+-- What is stored counts, whoever asked it: another row that went up since or was answered while this one waited, this row
+-- under an earlier prompt, or a row of a database that was restored.
 INSERT INTO work.tries
-WITH decided AS (
-    SELECT DISTINCT key_id, fingerprint, custom_id
-    FROM {recorded}
-    WHERE pipeline IN ({pipelines}) AND custom_id IS NOT NULL
-        AND (
-            (state = 'escalated' AND fingerprint IN (SELECT fingerprint FROM work.rendered))
-            OR (state = 'accepted' AND fingerprint IN (
-                SELECT own_fingerprint FROM work.candidates WHERE state IN ('retry', 'escalated')
-            ))
-        )
-),
-asked AS (
-    SELECT DISTINCT q.custom_id, l.rung
-    FROM ledger.requests q
+WITH asked AS (
+    SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
+    FROM {requests} q
     JOIN work.rung_settings l USING (settings)
-    WHERE q.custom_id IN (SELECT custom_id FROM decided)
+    WHERE q.leads AND q.pipeline IN ({pipelines}) AND q.part = ''
+        AND q.fingerprint IN (SELECT fingerprint FROM work.rendered)
 )
-SELECT d.key_id, d.fingerprint, custom_id, r.seq, a.rung, true
-FROM decided d
-JOIN asked a USING (custom_id)
+SELECT key_id, fingerprint, custom_id, r.seq, rung, true
+FROM asked
 JOIN (
     SELECT custom_id, min(seq) AS seq FROM ledger.results
-    WHERE custom_id IN (SELECT custom_id FROM decided) AND outcome = 'answered' AND answer IS NOT NULL
+    WHERE custom_id IN (SELECT custom_id FROM asked) AND outcome = 'answered' AND answer IS NOT NULL
     GROUP BY custom_id
 ) r USING (custom_id)
+
+-- name: requests_by_todays_recipe
+SELECT q.* REPLACE (p.fingerprint AS fingerprint)
+FROM ledger.requests q
+JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints) p ON p.recorded = q.fingerprint
 
 -- name: longest_stored
 -- The tokens of the longest results, as many as asked for, and of the longest of them. Where nobody said how many tokens
@@ -298,6 +293,7 @@ CREATE OR REPLACE TABLE work.matches AS
 WITH wanted AS (
     SELECT DISTINCT c.key_id, f.fingerprint, c.known AND f.fingerprint = c.own_fingerprint AND NOT c.never_sent AS own,
         c.custom_id AS own_custom_id, c.rung AS own_rung, c.review AS own_review, c.state, c.redo, c.rungs,
+        coalesce(c.started, 0) AS started,
         coalesce(c.standing_seq, 0) AS standing_seq
     FROM work.candidates c JOIN work.rendered f USING (key_id)
 ),
@@ -341,10 +337,10 @@ FROM wanted w
 JOIN tried t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate'
     AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung >= w.own_rung))
-    -- What another row was asked counts as an order has it, and takes no row down again.
+    -- What was asked otherwise counts from an order on, and takes no row down again.
     AND (NOT t.of_other_row OR (
         (w.redo IS NULL OR (w.redo = 'fresh' AND t.seq > $redo_seq))
-        AND (NOT w.own OR w.state NOT IN ('retry', 'escalated') OR t.rung >= w.own_rung)
+        AND (NOT w.own OR (t.seq > w.started AND (w.state NOT IN ('retry', 'escalated') OR t.rung >= w.own_rung)))
     ))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id, t.custom_id
