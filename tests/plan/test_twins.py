@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from calls import ask
 from helpers.gold import HAIKU, LADDER, OPUS, SONNET, answer_by
-from projects import Project, numbered
+from projects import BASIC, Project, numbered
 
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.try_rows import try_rows
@@ -105,5 +105,18 @@ def test_an_order_to_ask_again_takes_no_older_answer_of_the_next_model(project: 
     project.run(redo="all")
     assert asked(project) == {HAIKU: 2, SONNET: 2}
     rows(project, 1, 2)
+    assert project.run().rows["accepted"] == 2
+    assert asked(project) == {HAIKU: 2, SONNET: 2}
+
+
+def test_a_row_takes_the_answer_of_a_panel_that_left_the_ladder(project: Project) -> None:
+    """The panel waits for its other member when the file asks one model alone."""
+    project.pipeline(BASIC.replace(f'model = "{HAIKU}"\n', f'panel = ["{HAIKU}", "{SONNET}"]\n'))
+    project.rows(numbered(2))
+    project.faults({"requests": [{"model": SONNET, "outcome": "errored_overloaded"}]})
+    project.run(no_wait=True)
+    while project.sql("SELECT count(*) FROM ledger.batches WHERE is_open") != [(0,)]:
+        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))  # no room for a retry
+    project.pipeline(BASIC)
     assert project.run().rows["accepted"] == 2
     assert asked(project) == {HAIKU: 2, SONNET: 2}

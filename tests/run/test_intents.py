@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from calls import ask, call_here, spawn
+from helpers.gold import SONNET
 from helpers.reviewed import desk_of
 from projects import BASIC, Project, numbered
 
@@ -171,6 +172,32 @@ def test_a_run_leaves_rows_that_ask_what_a_try_asks_now(project: Project) -> Non
     assert trying.returncode == 0, talk
     assert project.run().rows["accepted"] == 3
     assert (messages(project), project.requests_sent()) == (1, 0)
+
+
+def kill_try(project: Project, *words: str) -> None:
+    """Kill a `try` while it waits for the answer to its call."""
+    project.faults({"calls": [{"call": "message", "fault": "accepted_late", "seconds": 3, "times": 1}]})
+    before = messages(project)
+    trying = spawn(project, "try", "demo", *words)
+    while messages(project) == before:
+        assert trying.poll() is None, trying.communicate()
+        time.sleep(0.1)
+    trying.kill()
+    trying.communicate()
+
+
+def test_a_run_is_not_done_while_a_killed_try_may_still_have_its_answer(project: Project) -> None:
+    project.pipeline()
+    rows = numbered(3)
+    project.rows(rows)
+    assert project.run().status == "done"
+    kill_try(project, "1", "--model", SONNET)
+    assert project.run().status == "done"  # what is answered waits for no try of it
+    rows[1]["body"] = "other words"
+    project.rows(rows)
+    kill_try(project, "2")
+    result = project.run()
+    assert (result.status, result.rows["pending"]) == ("pending", 1)
 
 
 def _on(context: Any, machine: Any) -> Any:

@@ -24,7 +24,7 @@ SELECT
     NULL::BOOLEAN AS never_sent, NULL::BIGINT AS seq
 WHERE false;
 CREATE OR REPLACE TABLE work.standing_policies (prompt_version UUID, policy_hash UUID, rows BIGINT, answered BIGINT);
-CREATE OR REPLACE TABLE work.pending (key_id UUID, started BIGINT);
+CREATE OR REPLACE TABLE work.pending (key_id UUID, started BIGINT, by_call BOOLEAN);
 CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)
 
 -- name: candidates_of_new

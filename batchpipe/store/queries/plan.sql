@@ -87,23 +87,23 @@ SELECT position, key, unhex(md5(key))::UUID AS key_id, {hashes}, true AS selecte
 FROM {snapshot}
 
 -- name: pending
--- work.pending: One row is a key with a request in flight.
+-- work.pending: One row is a key with a request in flight; `by_call`: only `try` asks it now.
 CREATE OR REPLACE TABLE work.pending AS
-SELECT key_id, any_value(r.started) AS started
+SELECT key_id, any_value(r.started) AS started, bool_and(c.by_call) AS by_call
 FROM ledger.requests r
-WHERE r.pipeline IN ({pipelines})
-    AND r.chunk_id IN (
-        SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines})
-        UNION ALL
-        -- A realtime call that `try` makes now.
-        SELECT chunk_id FROM ledger.events WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND chunk_id NOT IN (
-            SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL
-        )
+JOIN (
+    SELECT chunk_id, false AS by_call FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines})
+    UNION ALL
+    SELECT DISTINCT chunk_id, true FROM ledger.events
+    WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND chunk_id NOT IN (
+        SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL
     )
+) c USING (chunk_id)
+WHERE r.pipeline IN ({pipelines})
 GROUP BY key_id
 
 -- name: nothing_pending
-CREATE OR REPLACE TABLE work.pending (key_id UUID, started BIGINT)
+CREATE OR REPLACE TABLE work.pending (key_id UUID, started BIGINT, by_call BOOLEAN)
 
 -- name: identities
 -- work.identities: One row is a prompt version and a policy that decisions stand under, compared with those of today.
@@ -130,7 +130,7 @@ WITH settled AS (
     FROM work.standing s
     JOIN work.identities v USING (prompt_version, policy_hash)
     WHERE v.present_hash = 0 AND v.same_version AND v.same_rules AND s.state = 'accepted'
-        AND s.key_id NOT IN (SELECT key_id FROM work.pending)
+        AND s.key_id NOT IN (SELECT key_id FROM work.pending WHERE NOT by_call)
         AND s.key_id NOT IN (SELECT key_id FROM work.redo)
         AND s.key_id NOT IN (SELECT key_id FROM work.input WHERE NOT selected)
 ),
@@ -141,10 +141,11 @@ SELECT
     same_input, same_version, same_visible, same_schema, same_rules, redo,
     CASE
         WHEN NOT selected THEN 'not_selected'
+        WHEN is_pending AND NOT by_call THEN 'pending'
+        WHEN redo IS NULL AND same_input AND same_version AND same_rules AND state = 'accepted' THEN 'unchanged'
         WHEN is_pending THEN 'pending'
         WHEN redo IS NOT NULL OR NOT known THEN 'candidate'
         WHEN same_input AND same_version AND state = 'kept' THEN 'kept'
-        WHEN same_input AND same_version AND same_rules AND state = 'accepted' THEN 'unchanged'
         WHEN same_input AND same_version AND same_rules AND state = 'failed' AND NOT never_sent THEN 'failed'
         ELSE 'candidate'
     END AS reason
@@ -153,7 +154,7 @@ FROM (
         i.key_id, i.position, i.key, i.input_hash, i.selected, s.state, s.review, s.not_before, s.started,
         s.seq AS standing_seq, coalesce(s.never_sent, false) AS never_sent,
         s.key_id IS NOT NULL AS known,
-        p.key_id IS NOT NULL AS is_pending,
+        p.key_id IS NOT NULL AS is_pending, coalesce(p.by_call, false) AS by_call,
         coalesce({same_input}, true) AS same_input,
         coalesce(v.same_version, false) AS same_version,
         coalesce(v.same_visible, false) AS same_visible,
@@ -223,8 +224,7 @@ WITH asked AS (
     SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
     FROM {requests} q
     JOIN work.rung_settings l USING (settings)
-    WHERE q.leads AND q.pipeline IN ({pipelines}) AND q.part = ''
-        AND q.fingerprint IN (SELECT fingerprint FROM work.rendered)
+    WHERE q.leads AND q.pipeline IN ({pipelines}) AND q.fingerprint IN (SELECT fingerprint FROM work.rendered)
 )
 SELECT key_id, fingerprint, custom_id, r.seq, rung, true
 FROM asked
@@ -336,12 +336,12 @@ SELECT w.key_id, t.custom_id, max(t.rung), max(t.rung) >= max(length(bin(w.rungs
 FROM wanted w
 JOIN tried t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate'
-    AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung >= w.own_rung))
-    -- What was asked otherwise counts from an order on, and takes no row down again.
-    AND (NOT t.of_other_row OR (
-        (w.redo IS NULL OR (w.redo = 'fresh' AND t.seq > $redo_seq))
-        AND (NOT w.own OR (t.seq > w.started AND (w.state NOT IN ('retry', 'escalated') OR t.rung >= w.own_rung)))
-    ))
+    AND (NOT w.own OR t.left_behind OR CASE
+        -- A row that is under way is not taken down again, nor is what was asked before it began taken.
+        WHEN t.of_other_row THEN t.seq > w.started AND w.state IN ('retry', 'escalated') AND t.rung >= w.own_rung
+        ELSE t.seq > w.standing_seq OR (w.state = 'escalated' AND t.rung >= w.own_rung)
+    END)
+    AND (NOT t.of_other_row OR w.redo IS NULL OR (w.redo = 'fresh' AND t.seq > $redo_seq))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id, t.custom_id
 

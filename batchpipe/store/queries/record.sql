@@ -141,6 +141,8 @@ pending AS (
     SELECT DISTINCT key_id FROM ledger.requests
     WHERE pipeline IN ({pipelines})
         AND chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
+    UNION
+    SELECT key_id FROM work.pending WHERE by_call AND key_id NOT IN (SELECT key_id FROM later)
 )
 SELECT
     k.key_id,
