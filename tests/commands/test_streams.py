@@ -79,6 +79,8 @@ def test_a_stream_that_is_closed_is_not_asked_for(answered: Project, closed: str
         (ImportError("module.so: failed to map segment from shared object"), "not enough memory"),
         (RuntimeError("can't start new thread"), "thread"),
         (OSError(errno.EMFILE, "Too many open files"), "too many files"),
+        (OSError(errno.EFBIG, "Error writing bytes to file. Detail: [errno 27] File too large"), "File too large"),
+        (duckdb.IOException("IO Error: Could not write file: No space left on device"), "No space left"),
     ],
 )
 def test_what_the_system_does_not_give_is_no_bug(error: Exception, words: str) -> None:

@@ -22,6 +22,7 @@ from batchpipe.common.logs import Event
 from batchpipe.common.secrets import redacted
 
 SHOWN_NAME = 100  # characters of a name that is too long
+NO_ROOM = re.compile("No space left on device|File too large|Disk quota exceeded")
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:
@@ -67,7 +68,7 @@ def bug(report: Path) -> InternalError:
 def of_system(error: Exception) -> BatchpipeError | None:
     """Return the error for what the system refuses, which no command has to foresee; None for any other.
 
-    That is memory, a thread, one more open file, or a file that may not be read.
+    That is memory, a thread, room on the disk, one more open file, or a file that may not be read.
     """
     if type(error).__name__ == "OutOfMemoryException" and "used)" in str(error):
         hint = "Send fewer rows at once, as with --limit 500, or shorten the texts of the prompt and the input."
@@ -81,6 +82,9 @@ def of_system(error: Exception) -> BatchpipeError | None:
         return _refused("too many files are open", "Let the process open more of them (ulimit -n 1024)")
     if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
         error = error.__context__  # pathlib hides that a link leads to itself, up to Python 3.12
+    full = NO_ROOM.search(str(error)) if isinstance(error, OSError) or type(error).__name__ == "IOException" else None
+    if full is not None and getattr(error, "filename", None) is None:  # a library names no file
+        return _refused(f"a file cannot be written: {full[0]}", "Free some disk space")
     if not isinstance(error, OSError) or error.filename is None:
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
