@@ -431,9 +431,17 @@ LIMIT 1
 -- work.to_validate: One row is a row and an answer that are to be validated by the policy of today.
 CREATE OR REPLACE TABLE work.to_validate AS
 SELECT c.key_id, c.custom_id, c.rung, {values} AS input_values
-FROM work.candidates c
+FROM (
+    SELECT c.* REPLACE (CASE WHEN c.state IN ('retry', 'escalated') THEN c.earlier_answer ELSE c.custom_id END AS custom_id)
+    FROM work.candidates c
+    WHERE NOT c.same_rules AND (
+        ({stays} AND c.state IN ('accepted', 'failed'))
+        -- What a row that is under way falls back on.
+        OR c.state IN ('retry', 'escalated') OR c.redo = 'escalate'
+    )
+) c
 JOIN {snapshot} s USING (position)
-WHERE {stays} AND c.state IN ('accepted', 'failed') AND NOT c.same_rules AND c.custom_id IS NOT NULL
+WHERE c.custom_id IS NOT NULL
 
 -- name: matches_to_validate
 CREATE OR REPLACE TABLE work.to_validate AS
@@ -568,7 +576,12 @@ FROM (
         coalesce(f_continues, false) OR goes_up AS may_continue
     FROM (
         SELECT
-            c.*, f.fingerprint, f.continues AS f_continues,
+            c.* REPLACE (
+                CASE WHEN coalesce(b.valid, true) THEN
+                    CASE WHEN c.redo = 'escalate' THEN c.custom_id ELSE c.earlier_answer END
+                END AS earlier_answer
+            ),
+            f.fingerprint, f.continues AS f_continues,
             coalesce({continues}, false) AS own_continues,
             u.next_rung AS rung_above,
             coalesce(m.tried AND j.valid, false) AS valid_try,
@@ -620,8 +633,7 @@ SELECT
     f.too_long_for,
     CASE
         WHEN d.goes_up THEN d.match_custom_id
-        WHEN d.resumes THEN d.earlier_answer
-        WHEN d.redo = 'escalate' THEN d.custom_id
+        WHEN d.resumes OR d.redo = 'escalate' THEN d.earlier_answer
     END AS earlier_answer,
     CASE WHEN d.resumes THEN d.started END AS started,
     f.bytes,
