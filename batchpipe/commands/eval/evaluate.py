@@ -78,8 +78,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         for each in (*request.model, *([request.as_good_as] if request.as_good_as else [])):
             context.providers.of(context.providers.split(each)[0], where="--model")
         with _alone(context, file, request), context.temporary_folder("eval-") as folder:
-            seen = look_before_evaluation(context, work, file)
-            (file,) = with_histories(context.database, context.work, [file])
+            file, seen = look_before_evaluation(context, work, file)
             wanted = Wanted(
                 every=_every(request),
                 models=request.model,

@@ -187,11 +187,13 @@ class FirstLook:
         return raw_folder_of(self.context.database)
 
 
-def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> dict[str, BatchState]:
+def look_before_evaluation(
+    context: Context, work: Work, file: PipelineFile
+) -> tuple[PipelineFile, dict[str, BatchState]]:
     """Take in the pipeline's raw folders, and save the results of its evaluations' batches that have ended.
 
-    Return what their providers said of the batches, by chunk id. Gold may be broken, and the results must not stay at
-    the provider for that.
+    Return the file with the histories that it continues, and what the providers said of the batches, by chunk id.
+    Gold may be broken, and the results must not stay at the provider for that.
     Writes the ledger, the output table, the raw folder. Raises GateError as a run does.
     """
     from batchpipe.engine.replay.rebuild import take_in_all
@@ -201,8 +203,9 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
         left = batches_of_families(session, file.pipeline.names)
     evaluated = [each for each in left if each.pipeline not in file.pipeline.names]
     with suppress(ProviderError):  # the evaluation itself asks again, and ends with this error
-        return save_ended(evaluated, context.providers_of(file), raw_folder_of(context.database), context.machine.pool)
-    return {}
+        folder = raw_folder_of(context.database)
+        return file, save_ended(evaluated, context.providers_of(file), folder, context.machine.pool)
+    return file, {}
 
 
 def take_in_evaluations(
@@ -210,7 +213,7 @@ def take_in_evaluations(
 ) -> None:
     """Record what earlier evaluations of a pipeline have bought: this one may not ask the same models.
 
-    `seen` is what `look_before_evaluation` returned. Writes what `record_evaluated` writes.
+    `seen` is what `look_before_evaluation` returned of the batches. Writes what `record_evaluated` writes.
     """
     with context.database.reading(work) as session:
         left = batches_of_families(session, resolved.names)
