@@ -143,6 +143,20 @@ def test_a_name_that_never_ran_and_came_back_stops_at_the_gate(project: Project)
     assert (project.run().rows["accepted"], project.requests_sent()) == (4, 4)
 
 
+def test_what_is_in_flight_under_an_older_name_is_not_said_to_have_no_file(
+    project: Project, typed: CommandLine
+) -> None:
+    project.rows(numbered(4))
+    project.pipeline()
+    project.faults({"delay_seconds": 3600})
+    assert project.run(no_wait=True).status == "pending"
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    assert typed("run", "better", "--no-wait", "--yes").code == 5
+    project.pipeline(BASIC, name="better")
+    found = typed("run", "--all", "--no-wait", "--yes")
+    assert (found.code, "demo" in found.talk) == (5, False), found
+
+
 def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, typed: CommandLine) -> None:
     rows = numbered(4)
     project.rows(rows)

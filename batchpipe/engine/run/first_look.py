@@ -259,14 +259,16 @@ def save_without_files(
 ) -> list[LeftOpen]:
     """Save the results of ended batches of pipelines that have no file that can be read; return what is open of each.
 
-    `wanted` are the pipelines that may be meant, None for all; those of `known` have a file. Nothing is recorded.
+    `wanted` are the pipelines that may be meant, None for all; those of `known` have a file, as has what these were
+    called before. Nothing is recorded.
     Reads `ledger.batches`. Writes the raw folder.
     """
     if not context.database.path.exists():
         return []
     with context.database.reading(work) as session:
         links = rename_links(session)
-        left = [each for each in every_open_batch(session) if evaluated_pipeline(each.pipeline) not in known]
+        owned = earlier_names(list(known), links)
+        left = [each for each in every_open_batch(session) if evaluated_pipeline(each.pipeline) not in owned]
     meant = None if wanted is None else set(earlier_names(list(wanted), links))
     by_name: dict[str, list[OpenBatch]] = {}
     for each in left:
