@@ -66,6 +66,7 @@ def facts(chunk_id: str = "c1") -> SavedChunk:
         run_id="r1",
         database="abcd1234",
         file="batchpipe.duckdb",
+        links=(("demo", "older"),),
         version={"prompt_version": str(UUID(int=2**127 + 1))},
         policy={"columns": ["a"]},
         notes=(note,),

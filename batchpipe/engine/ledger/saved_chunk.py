@@ -46,7 +46,7 @@ class SavedChunk:
     run_id: str
     database: str
     file: str
-    links: Sequence[Sequence[str]] = ()
+    links: Sequence[tuple[str, str]] = ()
     version: Mapping[str, Any]
     policy: Mapping[str, Any]
     notes: Sequence[Note] = ()
@@ -100,7 +100,8 @@ def read_chunk(path: Path, chunk_id: str) -> SavedChunk | None:
             for each in found["notes"]
         ]
         rows = {name: _with_identities(found[name]) for name in ("version", "policy")}
-        saved = SavedChunk(**{**found, **rows, "notes": tuple(notes)})
+        links = tuple((name, older) for name, older in found.get("links", ()))
+        saved = SavedChunk(**{**found, **rows, "links": links, "notes": tuple(notes)})
         head = ChunkHead(**{each.name: getattr(saved, each.name) for each in fields(ChunkHead)})
         return saved if notes and head.is_of(chunk_id) and saved.requests >= 0 else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

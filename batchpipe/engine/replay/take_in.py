@@ -221,7 +221,7 @@ class RawReplay:
                 self._restore_prompt(session, saved)
                 self._restore_run(session, saved)
                 restore_requests(session, folder.requests(saved.chunk_id))
-                record_links(session, [(name, older) for name, older in saved.links], None)
+                record_links(session, saved.links, None)
             _append(session, saved, notes, saved.chunk_id)
             return bool(notes)
 
