@@ -17,7 +17,7 @@ from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder
-from batchpipe.engine.ledger.renames import with_histories
+from batchpipe.engine.ledger.renames import record_rename, with_histories
 from batchpipe.engine.replay.take_in import take_in_where_free
 from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.model import PipelineFile
@@ -98,14 +98,14 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
     Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`. Raises DatabaseError.
     """
     names = _names(file)
-    newly = _pause(context, work, file.pipeline.name)
+    newly = _pause(context, work, names, file)
     take_in_where_free(context, work, names)
     done: dict[str, CancelReply] = {}
     error: ProviderError | None = None
     for _ in range(LOOKS):
         batches, answered = _in_flight(context, work, names)
         for evaluation in sorted({each.pipeline for each in batches} - set(names)):
-            _pause(context, work, evaluation)
+            _pause(context, work, [evaluation])
         fresh = [each for each in batches if each.chunk_id not in done and each.state in CANCELABLE]
         done |= {each.chunk_id: _asked(each, "asked_before") for each in fresh if each.chunk_id in answered}
         fresh = [each for each in fresh if each.chunk_id not in answered]
@@ -147,18 +147,21 @@ def _names(file: PipelineFile) -> list[str]:
     return file.pipeline.names
 
 
-def _pause(context: Context, work: Work, name: str) -> bool:
-    """Record the pause of the pipeline or evaluation `name`; return False where it is paused already.
+def _pause(context: Context, work: Work, names: Sequence[str], file: PipelineFile | None = None) -> bool:
+    """Record the pause of a pipeline or an evaluation under the first of its `names`, and the link of a rename that
+    its `file` gives; return False where it is paused already.
 
     Writes `ledger.events`.
     """
     with context.database.reading(work) as session:
-        if is_paused(session, name):
+        if is_paused(session, names):
             return False
     with context.database.writing(work, None) as session:
-        if is_paused(session, name):
+        if is_paused(session, names):
             return False
-        add_event(session, name, "paused", {"by": "cancel"})
+        if file is not None:
+            record_rename(session, file, None)
+        add_event(session, names[0], "paused", {"by": "cancel"})
     return True
 
 

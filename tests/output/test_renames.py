@@ -326,6 +326,25 @@ def test_a_lost_database_knows_a_name_that_came_back(project: Project) -> None:
     assert (project.run().rows["accepted"], project.requests_sent()) == (5, 5)
 
 
+def test_a_rename_ends_no_pause(project: Project, typed: CommandLine) -> None:
+    project.rows(numbered(4))
+    project.pipeline()
+    project.run()
+    project.rows(numbered(5))
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    assert typed("cancel", "better").code == 0
+    renamed(project, "better", "best", "")
+    assert "better has no file any more" in gate(project, "best")
+    project.pipeline('renamed_from = "better"\n' + BASIC, name="best")
+    for command in (["plan", "best"], ["status", "best"]):
+        assert "paused" in typed(*command).out, command
+    sent = project.requests_sent()
+    assert "paused" in str(project.outcomes(["best"])[0].result.gate)
+    assert project.requests_sent() == sent
+    assert project.run("best", resume=True).rows["accepted"] == 5
+    assert project.run("best").status == "done"
+
+
 @pytest.mark.parametrize("command", ["try", "eval", "review"])
 def test_a_name_under_which_nothing_ran_is_a_link_of_the_chain(
     project: Project, typed: CommandLine, command: str

@@ -180,7 +180,7 @@ def _history(session: Session, file: PipelineFile, names: Sequence[str], key: st
         error=state.get("error"),
         output=row_of(session, output, key) if output else None,
         cost_usd=_cost(attempts),
-        paused=is_paused(session, names[0]),
+        paused=is_paused(session, names),
         now=reading.row,
         problem=reading.problem,
         attempts=attempts,

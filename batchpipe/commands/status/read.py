@@ -206,7 +206,7 @@ def _read(
     waiting = sorted({*named.names, *(each.pipeline for each in evaluating)})
     return Status(
         pipeline=named.name,
-        paused=is_paused(session, named.name),
+        paused=is_paused(session, named.names),
         rows=rows_by_state(session, named),
         batches=[_chunk(each, session.now, context) for each in open_now],
         evaluations=[_chunk(each, session.now, context) for each in evaluating],

@@ -197,12 +197,12 @@ def batches_of_families(session: Session, names: Sequence[str]) -> list[OpenBatc
     return [_open_batch(row) for row in rows]
 
 
-def is_paused(session: Session, name: str) -> bool:
-    """Return whether `batchpipe cancel` paused the pipeline `name`.
+def is_paused(session: Session, names: Sequence[str]) -> bool:
+    """Return whether `batchpipe cancel` paused the pipeline that has, or had, `names`: a rename ends no pause.
 
     Reads `ledger.events`.
     """
-    return not session.blank and bool(session.one(query("paused", pipelines=quote_list([name])))[0])
+    return not session.blank and bool(session.one(query("paused", pipelines=quote_list(names)))[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,7 @@ class FirstLook:
         """Read whether the pipeline is paused, what is open, and which raw chunks the ledger does not know."""
         with self.context.database.reading(self.work) as session:
             self._learn_links(session)
-            self.paused = is_paused(session, self.file.pipeline.name)
+            self.paused = is_paused(session, self.names)
             self.open = batches_of_families(session, self.names)
             self._calls = open_calls(session, self.names)
             self._unknown = self._replay.unknown(session)

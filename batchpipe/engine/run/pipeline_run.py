@@ -132,7 +132,7 @@ class PipelineRun:
             self._begin()
         resumes = self.options.resume and not self._looked
         with self.context.database.reading(self.work) as session:
-            paused = is_paused(session, self.name)
+            paused = is_paused(session, self.file.pipeline.names)
         if paused and not resumes:
             refuse_paused(self.name)
         self._in_flight.look(force=not self._looked)

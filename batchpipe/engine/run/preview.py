@@ -209,7 +209,7 @@ def _planned(
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
     plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)
     with context.database.reading(work) as session:
-        named, paused = _version(session, resolved), is_paused(session, resolved.name)
+        named, paused = _version(session, resolved), is_paused(session, resolved.names)
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
         plan, money, found_limits = _under_limits(session, resolved, plan, options, busy)
         lost = [] if context.settings.emulator else context.providers_without_file().without(session, resolved.names)

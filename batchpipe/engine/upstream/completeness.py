@@ -102,13 +102,13 @@ def _completeness(others: Completenesses, upstream: Upstream, *, reviewed: bool)
     if batches:
         requests = sum(each.requests for each in batches)
         what = f"{requests:,} request{'s are' if requests > 1 else ' is'} in flight"
-        if is_paused(session, name):  # nobody collects them until it goes on
+        if is_paused(session, names):  # nobody collects them until it goes on
             return _waits(name, "due", f"{what}, and {PAUSED}", f"To go on: batchpipe run {name} --resume")
         return _waits(name, "in_flight", what, f"To collect them: batchpipe run {name}")
     above = _above(others, upstream.file)
     if above is not None and above.wait == "in_flight":
         return above
-    if is_paused(session, name):
+    if is_paused(session, names):
         return _waits(name, "due", PAUSED, f"To go on: batchpipe run {name} --resume")
     if kind is None:
         return _waits(name, "due", "it was never run", going_on)

@@ -220,6 +220,7 @@ SELECT EXISTS (FROM facts) AS known, EXISTS (
 SELECT DISTINCT {of} AS name FROM (
     SELECT pipeline FROM ledger.requests UNION SELECT pipeline FROM ledger.decisions
     UNION SELECT pipeline FROM ledger.reviews
+    UNION SELECT pipeline FROM ledger.events WHERE kind IN ('renamed', 'paused')
 )
 ORDER BY name
 
