@@ -326,6 +326,21 @@ def test_a_lost_database_knows_a_name_that_came_back(project: Project) -> None:
     assert (project.run().rows["accepted"], project.requests_sent()) == (5, 5)
 
 
+def test_show_says_what_was_decided_last_under_whichever_name(project: Project, typed: CommandLine) -> None:
+    rows = numbered(2)
+    project.rows(rows)
+    project.pipeline()
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    rows[0]["body"] = "a text that cannot be answered"
+    project.rows(rows)
+    project.faults({"requests": [{"match": "cannot be answered", "outcome": "errored_invalid"}]})
+    project.run("better")
+    renamed(project, "better", "demo", 'renamed_from = "better"\n')
+    found = typed("show", "demo", "1", "--json").value
+    assert found["state"] == "failed", found
+
+
 def test_a_rename_ends_no_pause(project: Project, typed: CommandLine) -> None:
     project.rows(numbered(4))
     project.pipeline()

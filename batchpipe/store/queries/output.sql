@@ -285,7 +285,9 @@ CREATE OR REPLACE TABLE work.labelled AS
 SELECT r.position, {fields},
     CASE WHEN s.state = 'failed' THEN coalesce(s.error, 'no valid answer') END AS {error}
 FROM {rows} r
-LEFT JOIN (SELECT key, any_value(state) AS state, any_value(error) AS error
-    FROM ledger.row_state WHERE pipeline IN ({pipelines}) GROUP BY key) s ON s.key = r.key
+LEFT JOIN (
+    SELECT key, arg_max(state, decided_at) AS state, arg_max_null(error, decided_at) AS error
+    FROM ledger.row_state WHERE pipeline IN ({pipelines}) GROUP BY key
+) s ON s.key = r.key
 LEFT JOIN (SELECT *, {table_key} AS row_key FROM {table} WHERE _current) t
     ON t.row_key = r.key AND s.state IS DISTINCT FROM 'failed'

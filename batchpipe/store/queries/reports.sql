@@ -104,14 +104,17 @@ LIMIT 3
 SELECT DISTINCT key FROM ledger.requests WHERE pipeline IN ({pipelines})
 
 -- name: row_now
+-- A renamed pipeline may have a row under several names: what is open or was decided last stands.
 SELECT
-    arg_max(state, pipeline = $pipeline) AS state, arg_max(reason, pipeline = $pipeline) AS reason,
-    arg_max(model, pipeline = $pipeline) AS model, arg_max(rung, pipeline = $pipeline) AS rung,
-    arg_max(attempts, pipeline = $pipeline) AS attempts, arg_max(review, pipeline = $pipeline) AS review,
-    arg_max_null(error, pipeline = $pipeline) AS error, arg_max_null(custom_id, pipeline = $pipeline) AS custom_id,
-    arg_max_null(decided_at, pipeline = $pipeline) AS decided_at
-FROM ledger.row_state
-WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
+    arg_max(state, place) AS state, arg_max(reason, place) AS reason, arg_max(model, place) AS model,
+    arg_max(rung, place) AS rung, arg_max(attempts, place) AS attempts, arg_max(review, place) AS review,
+    arg_max_null(error, place) AS error, arg_max_null(custom_id, place) AS custom_id,
+    arg_max_null(decided_at, place) AS decided_at
+FROM (
+    SELECT *, (state = 'pending', coalesce(decided_at, '0001-01-01'::TIMESTAMP), pipeline = $pipeline) AS place
+    FROM ledger.row_state
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
+)
 GROUP BY key_id
 
 -- name: row_attempts
@@ -353,8 +356,10 @@ FROM ledger.decisions WHERE pipeline IN ({read})
 
 -- name: failed_keys
 SELECT any_value(key) FROM ledger.row_state
-WHERE pipeline IN ({pipelines}) AND state = 'failed'
-GROUP BY key_id ORDER BY 1 LIMIT $count
+WHERE pipeline IN ({pipelines})
+GROUP BY key_id
+HAVING arg_max(state, (state = 'pending', coalesce(decided_at, '0001-01-01'::TIMESTAMP))) = 'failed'
+ORDER BY 1 LIMIT $count
 
 -- name: rows_to_review
 SELECT count(*) FROM (
