@@ -210,7 +210,11 @@ class Batches:
             except BadLineError as problem:
                 self._record_failure(batch, {"error_code": "INVALID_ARGUMENT", "message": str(problem)})
                 return
-        file = self._output(batch, target.read_bytes()) if worked is not None else None
+        answered = worked is not None and worked.succeeded + worked.failed > 0
+        if not answered and state == "PARTIALLY_SUCCEEDED":
+            self._record_failure(batch, {"error_code": "UNAVAILABLE", "message": "No request was answered."})
+            return
+        file = self._output(batch, target.read_bytes()) if answered else None
         self._record(batch, state, ended_at, worked, file)
 
     def _output(self, batch: Batch, body: bytes) -> str:
