@@ -42,6 +42,12 @@ def bought_sql(resolved: Resolved, pipeline: Sql) -> Sql:
     return sql("({tests})", tests=joined(" OR ", tests))
 
 
+def find_tries(session: Session, resolved: Resolved) -> None:
+    """Find what `try` and evaluations bought. Reads `work.rung_settings`, the ledger. Writes `work.tries`."""
+    parts = {"requests": Sql("ledger.requests"), "which": bought_requests(resolved), "of_other_row": Sql("false")}
+    session.execute(query("tries", answers=query("answers_of_rungs", **parts)))
+
+
 def find_matches(session: Session, resolved: Resolved, redo_seq: int, *, by_every_recipe: bool) -> None:
     """Find the stored answers to the rendered requests, whoever asked them, but none from before an order to redo.
 
@@ -55,7 +61,12 @@ def find_matches(session: Session, resolved: Resolved, redo_seq: int, *, by_ever
         requests = sql("({requests})", requests=query("requests_by_todays_recipe"))
         recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
     if not resolved.file.evaluates:  # an evaluation has looked for all answers of its pipeline
-        session.execute(query("other_answers", pipelines=pipelines, requests=requests))
+        which = sql(
+            "q.leads AND q.pipeline IN ({names}) AND q.fingerprint IN (SELECT fingerprint FROM work.rendered)",
+            names=pipelines,
+        )
+        answers = query("answers_of_rungs", requests=requests, which=which, of_other_row=Sql("true"))
+        session.execute(query("other_answers", answers=answers))
     session.execute(query("matches", pipelines=pipelines, recorded=recorded), {"redo_seq": redo_seq})
 
 

@@ -15,7 +15,7 @@ import duckdb
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.cost.ladder import LADDER, fill_rung_settings
 from batchpipe.engine.ledger.events import CALL_SECONDS, has_open, standing_reviews
-from batchpipe.engine.plan.matches import bought_requests
+from batchpipe.engine.plan.matches import find_tries
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import REASONS, PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
@@ -86,7 +86,7 @@ def fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot, or
     Writes `work.candidates`, `work.rung_settings`, `work.tries`, `work.next_rungs`, `work.to_keep`.
     """
     fill_rung_settings(session, resolved)
-    session.execute(query("tries", bought=bought_requests(resolved)))
+    find_tries(session, resolved)
     session.execute(query("candidates", pipelines=quote_list(resolved.names), **_usable_rungs(resolved, snapshot)))
     _fill_next_rungs(session, resolved.height)
     fill_keep(session, resolved, snapshot, orders)

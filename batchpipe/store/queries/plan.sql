@@ -202,31 +202,23 @@ LEFT JOIN (
 -- work.tries: One row is an answer that `try` bought for a request that may be due, with the commit that has it since.
 -- Other answers that are stored for the same request come to them.
 CREATE OR REPLACE TABLE work.tries AS
-WITH bought AS (
-    SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
-    FROM ledger.requests q
-    JOIN work.rung_settings l USING (settings)
-    WHERE {bought}
-)
-SELECT key_id, fingerprint, custom_id, r.seq, rung, false AS of_other_row
-FROM bought
-JOIN (
-    SELECT custom_id, min(seq) AS seq FROM ledger.results
-    WHERE custom_id IN (SELECT custom_id FROM bought) AND outcome = 'answered' AND answer IS NOT NULL
-    GROUP BY custom_id
-) r USING (custom_id)
+{answers}
 
 -- name: other_answers
 -- What is stored counts, whoever asked it: another row that went up since or was answered while this one waited, this row
 -- under an earlier prompt, or a row of a database that was restored.
 INSERT INTO work.tries
+{answers}
+
+-- name: answers_of_rungs
+-- The requests of `which` whose model with its settings is a rung, with the commit that has their answer since.
 WITH asked AS (
     SELECT q.key_id, q.fingerprint, q.custom_id, l.rung
     FROM {requests} q
     JOIN work.rung_settings l USING (settings)
-    WHERE q.leads AND q.pipeline IN ({pipelines}) AND q.fingerprint IN (SELECT fingerprint FROM work.rendered)
+    WHERE {which}
 )
-SELECT key_id, fingerprint, custom_id, r.seq, rung, true
+SELECT key_id, fingerprint, custom_id, r.seq, rung, {of_other_row} AS of_other_row
 FROM asked
 JOIN (
     SELECT custom_id, min(seq) AS seq FROM ledger.results
