@@ -1,7 +1,11 @@
-"""Tests of waits for the provider: each ends with a result, a gate with a command, or exit 3, and `status` shows it."""
+"""Tests of waits for the provider: each ends with a result, a gate with a command, or exit 3, and `status` shows it.
+
+None is busy: a run that waits asks neither the provider nor the ledger all the time.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +20,18 @@ from batchpipe.engine.run.runner import RunOutcome
 
 BUDGET = BASIC + "[budget]\nmax_usd = 0.02\n"
 MOST = 9999
+
+
+@dataclass(slots=True, kw_only=True)
+class WatchedClock(Clock):
+    """A clock that keeps the seconds of each sleep that it was asked for."""
+
+    asked: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        assert len(self.asked) < 2_000, "the run does not end"
+        Clock.sleep(self, seconds)
 
 
 def begin(project: Project, text: str = BASIC, rows: int = 4) -> None:
@@ -242,3 +258,36 @@ def test_a_pause_is_an_hour_at_most_and_a_day_in_all(project: Project) -> None:
     assert "has asked to wait since" in found.error.what
     assert 20 <= sum("sending again at" in each for each in project.said) <= 26
     assert project.requests_sent() == 0
+
+
+def test_a_pause_that_ends_while_other_batches_are_in_flight_is_waited_for_once(project: Project) -> None:
+    begin(project, BASIC + "[chunking]\nmax_requests = 2\nmax_in_flight = 1\n", rows=1)
+    clock = WatchedClock(project=project)
+    project.faults({"requests": [{"match": "number 1", "outcome": "errored_overloaded", "times": 1}]})
+    clock.run(no_wait=True)
+    while not project.sql("SELECT 1 FROM ledger.decisions"):
+        clock.run(no_wait=True, wait=timedelta(seconds=1))
+    project.rows(numbered(7))
+    project.faults({"delay_seconds": 1800})
+    clock.asked.clear()
+
+    assert clock.run().result.rows["accepted"] == 7
+    assert project.requests_sent() == 8
+    assert sum(seconds < 0.5 for seconds in clock.asked) < 20
+
+
+def test_a_pause_that_ends_while_the_rest_waits_for_room_in_a_budget_keeps_no_run_going(project: Project) -> None:
+    first = BASIC.replace("max_tokens = 200", 'max_tokens = 8000\naccept = "score >= 0.5"')
+    top = '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 8000\nmode = "realtime"\n'
+    begin(project, first + top + '[budget]\nmax_usd = 0.05\nreserve = "most"\n', rows=1)
+    clock = WatchedClock(project=project, step=0.0)
+    project.faults({"requests": [{"match": "number 1", "outcome": "errored_overloaded", "times": 1}]})
+    clock.run(no_wait=True)
+    while not project.sql("SELECT 1 FROM ledger.decisions"):
+        clock.run(no_wait=True, wait=timedelta(seconds=1))
+    project.rows(numbered(7))
+    project.faults({"delay_seconds": 36_000})
+
+    found = clock.run(no_wait=True)
+
+    assert (found.error, found.result.status, found.result.submitted) == (None, "pending", 2)

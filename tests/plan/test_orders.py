@@ -54,6 +54,28 @@ def test_rerun_as_sql_over_input_and_output_says_which_rows_are_worth_it(project
     assert project.run().submitted == 4 + bugs
 
 
+@pytest.mark.parametrize("keeps_first", [False, True], ids=["asked", "kept"])
+def test_a_row_whose_text_changed_is_not_kept_because_another_column_left(project: Project, keeps_first: bool) -> None:
+    kept = "[rerun]\nprompt_changed = false\n"
+    project.pipeline()
+    rows = numbered(6)
+    project.rows(rows)
+    project.run()
+    if keeps_first:
+        project.pipeline(BASIC.replace("{{ body }}", "{{ body }} {{ amount }}") + kept)
+        assert words(project) == {"kept": 6}
+        project.run()
+    rows[0]["body"] = "changed"
+    for row in rows:
+        del row["lang"], row["amount"]
+    project.rows(rows)
+    branch, types = "{% if lang == 'de' %} Auf Deutsch.{% endif %}", ", 'amount': 'INTEGER'"
+    project.pipeline(BASIC.replace(branch, "!").replace(", lang, amount", "").replace(types, "") + kept)
+    assert words(project) == {"input_changed": 1, "kept": 5}
+    assert project.run().submitted == 1
+    assert words(project) == {"kept": 5, "unchanged": 1}
+
+
 def test_rerun_parts_the_kinds_of_change(project: Project) -> None:
     project.pipeline()
     rows = numbered(6)

@@ -120,3 +120,17 @@ def test_a_row_takes_the_answer_of_a_panel_that_left_the_ladder(project: Project
     project.pipeline(BASIC)
     assert project.run().rows["accepted"] == 2
     assert asked(project) == {HAIKU: 2, SONNET: 2}
+
+
+def test_a_failed_row_takes_the_answer_that_another_row_has_to_its_question(project: Project) -> None:
+    given(project, BASIC)
+    answer_by(project, [{"model": HAIKU, "match": "question", "output": {"label": "none of ours"}}])
+    rows(project, 1, 2)
+    assert project.run().rows["failed"] == 2
+    bought = asked(project)[HAIKU]
+    answer_by(project, [{"model": HAIKU, "match": "question", "output": SURE}])
+    assert project.run(retry_failed=True, where="input.id = 2").rows["accepted"] == 1
+
+    assert project.plan(retry_failed=True).requests == 0
+    assert project.run(retry_failed=True).rows["accepted"] == 2
+    assert asked(project) == {HAIKU: bought + 1}

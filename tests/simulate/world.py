@@ -17,6 +17,7 @@ SHARE_OF_WAIT = 1.0  # so that a day of waiting takes some seven looks
 DAY_SECONDS = 86_400.0
 MOST_SLEEP_SECONDS = DAY_SECONDS / 4
 LONGEST_COMMAND_SECONDS = 45 * DAY_SECONDS
+MOST_OPERATIONS = 20_000
 
 
 class KilledError(BaseException):
@@ -24,7 +25,7 @@ class KilledError(BaseException):
 
 
 class EndlessError(BaseException):
-    """A command did not end in more time than any wait may take."""
+    """A command did not end in more time than any wait may take, or it is busy without end."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +99,8 @@ class World:
             return
         doing.operations += 1
         self.trace.append(f"  {doing.operations} {operation}")
+        if doing.operations > MOST_OPERATIONS:
+            raise EndlessError
         if doing.operations == doing.trouble.kill_at:
             doing.dead = True
             self.trace.append("  killed" + (" by a power cut" if doing.trouble.power else ""))

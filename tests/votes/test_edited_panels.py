@@ -169,6 +169,21 @@ def test_a_row_that_no_member_answers_fails_and_is_tried_again_by_all(desk: Desk
     assert desk.sql("SELECT sum(_cost_usd) FROM demo")[0][0] > Decimal(0)
 
 
+@pytest.mark.parametrize("top", ["", TOP], ids=["alone", "below"])
+def test_a_failed_row_is_tried_again_by_those_members_that_have_no_valid_answer(desk: Desk, top: str) -> None:
+    desk.answers({"claude-haiku-4-5": ["bug", "bug"], "gpt-6-luna": ["!", "bug"], "gemini-3.8-flash": ["!", "bug"]})
+    desk.rows(numbered(2))
+    desk.pipeline(HEAD + panel(*THREE) + top + "[retry]\nattempts = 1\n")
+    desk.faults({"requests": [{"match": "number 1", "model": "claude-opus-4-8", "outcome": "invalid_json"}]})
+    assert desk.run().rows["failed"] == 1
+    desk.answers({"gpt-6-luna": ["bug", "bug"], "gemini-3.8-flash": ["bug", "bug"]})
+    desk.faults({})
+
+    assert desk.plan(retry_failed=True).requests == 2
+    assert desk.run(retry_failed=True).submitted == 2
+    assert desk.table("id, label, _rung, _agreement") == [(1, "bug", 1, 1.0), (2, "bug", 1, 1.0)]
+
+
 @pytest.mark.parametrize("where", ["_agreement < 1", "len(_votes) = 3 AND _agreement < 1"])
 def test_a_review_may_choose_by_the_vote(desk: Desk, where: str) -> None:
     desk.answers(SAID)

@@ -127,16 +127,16 @@ class DueRequests:
         What is for a provider that cannot be reached, asks to wait, or refuses everything stands in no other's way.
         """
         self.waits.drop_ended()
-        self._submitted_before = self.submitted
+        self._submitted_before, now = self.submitted, self.context.clock()
+        if self._wake_at is not None and now >= self._wake_at:
+            self._wake_at = self.no_room = None
         if self.no_room is not None and self._waits_for == self._room_changes(in_flight):
             return
         self.no_room = self._reserves = None
-        now = self.context.clock()
         self._take_late_refusals(in_flight, now)
         self._submitted_before = self.submitted
-        if self.all_sent or self.overtaken or (self._wake_at is not None and now < self._wake_at):
+        if self.all_sent or self.overtaken or self._wake_at is not None:
             return
-        self._wake_at = None
         while any(self._send_next(mode) for mode in MODES):
             pass
         if self._scattered:
@@ -178,8 +178,8 @@ class DueRequests:
             raise refused_for_long(self._refused_late_since, str(refused[-1][1]))
 
     def _room_changes(self, in_flight: BatchesInFlight) -> tuple[object, ...]:
-        """Return what room in a budget depends on: the open chunks and the day."""
-        return (self.context.clock().date(), *(each.chunk_id for each in in_flight.open))
+        """Return what room in a budget depends on: the open chunks, the day, and the rungs that ask for it."""
+        return (self.context.clock().date(), *self.waits.free(), *(each.chunk_id for each in in_flight.open))
 
     @property
     def _asks(self) -> ChunkAsker:
@@ -365,8 +365,7 @@ class DueRequests:
             self.submitted += sent.count
             self.batches += 1
             self.waits.reached(self.waits.rung_of(sent.start))
-            self._refused_since = None
-            self._too_late_in_a_row = 0
+            self._refused_since, self._too_late_in_a_row = None, 0
             kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
             self.tell(Event(kind=kind, requests=sent.count, detail=sent.message))
             return True

@@ -243,14 +243,15 @@ def output_relation(
 def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
     """Fill `work.redo` with the keys that open orders want answered again, and how.
 
-    `fresh` asks the first rung again; `escalate` keeps the lower rung's answer and asks the rung above it.
+    `fresh` asks the first rung again; `again` does too, but takes each valid answer that is stored; `escalate` keeps
+    the lower rung's answer and asks the rung above it.
     Reads `work.input`, `work.standing`, `work.present`. Writes `work.redo`.
     """
     # work.redo: One row is a key that an open order asks to be done again, with the kind of the order.
     session.execute(Sql("CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)"))
     for order in orders:
         if order.kind == "retry_failed":
-            wanted = Sql("SELECT key_id, 'fresh' FROM work.standing WHERE state = 'failed' AND seq < $seq")
+            wanted = Sql("SELECT key_id, 'again' FROM work.standing WHERE state = 'failed' AND seq < $seq")
         elif order.kind == "keep":
             continue
         elif order.argument == "all":

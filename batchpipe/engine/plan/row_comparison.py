@@ -21,7 +21,7 @@ from batchpipe.engine.plan.plan import REASONS, PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
+from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, names_sql, recorded_hash_sql, texts_sql
 from batchpipe.engine.votes.slots import slots
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
@@ -41,14 +41,14 @@ class RecordedInput:
     """What the input hashes of a policy are over, and the hashes of `work.input` that they are compared with.
 
     `present_hash` numbers the one over the columns' present types; `recorded_hash` that over the recorded types, where
-    these are others.
+    these are others. There is neither where a column has left the input.
     """
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
     recipe: int
-    present_hash: int
-    recorded_hash: int | None
+    present_hash: int | None = None
+    recorded_hash: int | None = None
 
 
 def compare_rows(
@@ -75,7 +75,10 @@ def compare_rows(
         # work.all_keys: One row is a key of the input, with whether it is selected.
         session.execute(Sql("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input"))
     fill_redo(session, resolved, snapshot, orders)
-    session.execute(query("compared", same_input=_same_input(ways)))
+    same_input = sql(
+        "coalesce({hashed}, {read})", hashed=_same_input(ways), read=_same_values(session, resolved, snapshot, ways)
+    )
+    session.execute(query("compared", same_input=same_input))
 
 
 def fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
@@ -166,7 +169,6 @@ def fill_input(
 
     There is one hash for each way in which a standing decision was hashed, and hash 0 is today's. Ways that agree, as
     all recipes do for texts, whole numbers and dates, share one.
-    Columns that have left the input make a way unknown: it is left out.
     Reads `work.standing`, `work.standing_policies`, `ledger.policies`. Writes `work.input`.
     """
     present = {each.name: each for each in resolved.input_columns}
@@ -174,6 +176,7 @@ def fill_input(
     ways = []
     for names, types, recipe in session.rows(query("past_columns", pipelines=quote_list(resolved.names))):
         if recipe not in RECIPES or any(name not in present for name in names):
+            ways.append(RecordedInput(tuple(names), tuple(types), recipe))
             continue
         columns = [present[name] for name in names]
         number = hashes.setdefault(input_hash_sql(columns, recipe), len(hashes))
@@ -324,14 +327,34 @@ def _same_input(ways: Sequence[RecordedInput]) -> Sql:
 
     It is NULL where that is not known.
     """
-    present = _compared(Sql("v.present_hash"), {each.present_hash for each in ways})
-    recorded = _compared(
-        Sql("v.recorded_hash"), {each.recorded_hash for each in ways if each.recorded_hash is not None}
-    )
+    present = _compared(Sql("v.present_hash"), [each.present_hash for each in ways])
+    recorded = _compared(Sql("v.recorded_hash"), [each.recorded_hash for each in ways])
     return sql("({present} OR coalesce({recorded}, false))", present=present, recorded=recorded)
 
 
-def _compared(number: Sql, numbers: set[int]) -> Sql:
+def _same_values(session: Session, resolved: Resolved, snapshot: Snapshot, ways: Sequence[RecordedInput]) -> Sql:
+    """Return SQL for whether what is left of a row's input is what was asked, where a column has left the input.
+
+    Columns of another type than then are not compared. Reads `work.standing`, `work.identities`, `work.input`, the
+    ledger. Writes `work.changed_otherwise`.
+    """
+    if all(each.present_hash is not None for each in ways):
+        return Sql("true")
+    columns = snapshot.columns
+    session.execute(
+        query(
+            "changed_otherwise",
+            names=names_sql(columns),
+            types=quote_list(each.type for each in columns),
+            texts=texts_sql(columns),
+            snapshot=snapshot.relation,
+            pipelines=quote_list(resolved.names),
+        )
+    )
+    return Sql("i.key_id NOT IN (SELECT key_id FROM work.changed_otherwise)")
+
+
+def _compared(number: Sql, numbers: Sequence[int | None]) -> Sql:
     """Return SQL for whether the hash of that `number`, one of `numbers`, is the one decided on, or NULL."""
     cases = [
         sql(
@@ -340,7 +363,7 @@ def _compared(number: Sql, numbers: set[int]) -> Sql:
             each=number_sql(each),
             name=_hash_name(each),
         )
-        for each in sorted(numbers)
+        for each in sorted({each for each in numbers if each is not None})
     ]
     return sql("CASE {cases} END", cases=joined(" ", cases)) if cases else Sql("NULL::BOOLEAN")
 

@@ -130,10 +130,9 @@ class PipelineRun:
             if self._waits():
                 return
             self._begin()
-        resumes = self.options.resume and not self._looked
         with self.context.database.reading(self.work) as session:
             paused = is_paused(session, self.file.pipeline.names)
-        if paused and not resumes:
+        if paused and (self._looked or not self.options.resume):
             refuse_paused(self.name)
         self._in_flight.look(force=not self._looked)
         self._looked = True
@@ -261,9 +260,8 @@ class PipelineRun:
                 if self._previous_run is not None:
                     self._previous_run.plan_again = True
                 return
-            self._take_plan(
-                PlanOptions(where=self.options.where, since=self._first_plan.seq if self._first_plan else None)
-            )
+            since = self._first_plan.seq if self._first_plan else None
+            self._take_plan(PlanOptions(where=self.options.where, since=since))
 
     def _take_plan(self, options: PlanOptions) -> None:
         """Plan, record what costs nothing, and take over the due requests.
@@ -311,10 +309,11 @@ class PipelineRun:
         """Take the next step of the table of states: end, plan again, or wait until `wake_at`."""
         previous = self._previous_run if self._pilot_holds else None
         due_requests = [self._due_requests, *([previous.due_requests] if previous is not None else [])]
-        gates = [each.gate for each in due_requests if not each.all_sent and each.gate is not None]
+        left = [each for each in due_requests if not each.all_sent]
+        gates = [each.gate for each in left if each.gate is not None and each.wake_at is None]
         pauses_until = self._pauses_until()
         end_where_unreachable(self._in_flight, due_requests, pauses_until, no_wait=self.options.no_wait)
-        wakes = [pauses_until, *(each.wake_at for each in due_requests if not each.all_sent)]
+        wakes = [pauses_until, *(each.wake_at for each in left)]
         state = RunState(
             pilot_holds=self._pilot_holds,
             all_sent=self._due_requests.all_sent,
@@ -358,13 +357,15 @@ class PipelineRun:
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
 
     def _pauses_until(self) -> datetime | None:
-        """Return when the next row that pauses after a transient error is due; None where no row pauses.
+        """Return when the next row that pauses after a transient error is due; None where none does that is waited for.
 
-        Where that moment has come and all else was sent, rows are due again.
+        Where that moment has come rows are due again, unless what is planned has to go first, or a pilot holds them.
         """
         moment = self.plan.deferred_until if self.plan is not None else None
-        if moment is not None and moment <= self.context.clock() and self._due_requests.is_through:
-            self._in_flight.due_again = True
+        passed = moment is not None and moment <= self.context.clock()
+        if passed and (self._pilot_holds or not (self._due_requests.is_through or self._later_plan_waits)):
+            return None
+        self._in_flight.due_again |= passed
         return moment
 
     def end(self) -> None:
@@ -394,7 +395,6 @@ class PipelineRun:
 
         Writes `ledger.events`.
         """
-        previous = self._previous_run
         due_requests = [] if self._first_plan is None else [self._due_requests]
-        due_requests += [] if previous is None else [previous.due_requests]
+        due_requests += [] if self._previous_run is None else [self._previous_run.due_requests]
         return sum_up(self, self._first_plan, due_requests, self._began_at_commit)

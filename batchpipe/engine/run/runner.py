@@ -16,6 +16,8 @@ from batchpipe.engine.run.result import RunResult
 from batchpipe.store.disk import disk_error, is_of_disk, is_of_storage, storage_error
 
 LONGEST_SLEEP_SECONDS = 1.0
+# A run whose moment has passed, and which did nothing with it, does not ask the ledger all the time.
+LEAST_SLEEP_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,4 +122,4 @@ def _pause(
         return
     now = context.clock()
     soonest = min(run.wake_at for run in active if run.wake_at is not None)
-    sleep(min(max((soonest - now).total_seconds(), 0.0), LONGEST_SLEEP_SECONDS))
+    sleep(min(max((soonest - now).total_seconds(), LEAST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS))

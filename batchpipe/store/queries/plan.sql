@@ -121,6 +121,25 @@ FROM work.standing_policies s
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
 LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN ({pipelines})
 
+-- name: changed_otherwise
+-- A hash over a column that has left the input compares with nothing. What is left of the input is compared with the
+-- values that were asked about.
+-- work.changed_otherwise: One row is a key of which a column has left the input, and another column has another value.
+CREATE OR REPLACE TABLE work.changed_otherwise AS
+SELECT DISTINCT s.key_id
+FROM work.standing s
+JOIN work.identities v USING (prompt_version, policy_hash)
+JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
+JOIN ledger.requests q ON q.key_id = s.key_id AND q.custom_id = d.custom_id AND q.pipeline IN ({pipelines})
+JOIN ledger.policies p ON p.policy_hash = q.policy_hash AND p.pipeline IN ({pipelines})
+JOIN work.input i ON i.key_id = s.key_id
+JOIN (SELECT position, {names} AS names, [{types}]::VARCHAR[] AS types, {texts} AS texts FROM {snapshot}) n USING (position)
+WHERE v.present_hash IS NULL AND len(list_filter(
+    p.columns,
+    lambda name: p.types[list_position(p.columns, name)] = n.types[list_position(n.names, name)]
+        AND q.input_values[list_position(p.columns, name)] IS DISTINCT FROM n.texts[list_position(n.names, name)]
+)) > 0
+
 -- name: compared
 -- Every row of the input that is not unchanged. These are few, as a rule, so that unchanged rows are left out first.
 -- work.compared: One row is a row of the input that is not unchanged, with what its standing decision says of it.
@@ -155,7 +174,7 @@ FROM (
         s.seq AS standing_seq, coalesce(s.never_sent, false) AS never_sent,
         s.key_id IS NOT NULL AS known,
         p.key_id IS NOT NULL AS is_pending, coalesce(p.by_call, false) AS by_call,
-        coalesce({same_input}, true) AS same_input,
+        {same_input} AS same_input,
         coalesce(v.same_version, false) AS same_version,
         coalesce(v.same_visible, false) AS same_visible,
         coalesce(v.same_schema, false) AS same_schema,
@@ -306,7 +325,7 @@ answered AS (
     FROM wanted w
     JOIN library l USING (fingerprint)
     WHERE (w.redo IS NULL AND (NOT w.own OR w.state = 'kept'))
-        OR (w.redo = 'fresh' AND l.started > $redo_seq AND l.custom_id IS DISTINCT FROM w.own_custom_id)
+        OR ((w.redo = 'again' OR (w.redo = 'fresh' AND l.started > $redo_seq)) AND l.custom_id IS DISTINCT FROM w.own_custom_id)
 ),
 -- A row may wait for a rung that the ladder has no more: its valid answer from a lower rung is judged by today's ladder.
 waits_in_vain AS (
@@ -330,10 +349,11 @@ JOIN tried t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate'
     AND (NOT w.own OR t.left_behind OR CASE
         -- A row that is under way is not taken down again, nor is what was asked before it began taken.
+        WHEN t.of_other_row AND w.redo = 'again' THEN true
         WHEN t.of_other_row THEN t.seq > w.started AND w.state IN ('retry', 'escalated') AND t.rung >= w.own_rung
         ELSE t.seq > w.standing_seq OR (w.state = 'escalated' AND t.rung >= w.own_rung)
     END)
-    AND (NOT t.of_other_row OR w.redo IS NULL OR (w.redo = 'fresh' AND t.seq > $redo_seq))
+    AND (NOT t.of_other_row OR w.redo IS NULL OR w.redo = 'again' OR (w.redo = 'fresh' AND t.seq > $redo_seq))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id, t.custom_id
 
