@@ -134,3 +134,18 @@ def test_a_failed_row_takes_the_answer_that_another_row_has_to_its_question(proj
     assert project.plan(retry_failed=True).requests == 0
     assert project.run(retry_failed=True).rows["accepted"] == 2
     assert asked(project) == {HAIKU: bought + 1}
+
+
+def test_a_row_whose_prompt_changed_while_it_waited_goes_up_with_a_row_that_asks_the_same(project: Project) -> None:
+    given(project)
+    wait_with(project, 1)
+    given(project, LADDER.replace("{{ body }}", "Say: {{ body }}"))
+    rows(project, 1, 2)
+    project.run(no_wait=True, where="input.id = 2")
+    while not project.sql("SELECT count(*) FROM ledger.decisions WHERE state = 'escalated' HAVING count(*) > 1"):
+        project.outcomes(["demo"], max_usd=Decimal("0.0000001"), where="input.id = 2")
+
+    planned = project.plan()
+    assert (planned.rows_by_reason["escalated"], planned.requests) == (2, 1)
+    assert project.run().rows["accepted"] == 2
+    assert asked(project) == {HAIKU: 2, SONNET: 1}

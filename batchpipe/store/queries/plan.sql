@@ -511,7 +511,7 @@ SELECT key_id, max(rung) AS rung, false AS certain FROM work.tries GROUP BY key_
 
 -- name: going_up
 -- Known once the requests are rendered and stored answers are validated: rows with a valid answer that `accept` does not
--- hold for, whichever row it was given to.
+-- hold for, whichever row it was given to. A row that is under way with the same question is not taken down again.
 -- work.going_up: One row is a row that goes up from `rung`, whose answer it has.
 CREATE OR REPLACE TABLE work.going_up AS
 SELECT m.key_id, m.rung, n.next_rung
@@ -520,7 +520,9 @@ JOIN work.validity j USING (key_id)
 JOIN work.candidates c USING (key_id)
 JOIN work.next_rungs n ON n.rungs = c.rungs AND n.rung = m.rung
 WHERE m.tried AND j.valid AND NOT coalesce(j.accepts OR m.review, false) AND n.next_rung IS NOT NULL
-    AND (NOT ({continues}) OR m.rung >= c.rung)
+    AND (NOT ({continues}) OR m.rung >= c.rung OR NOT EXISTS (
+        SELECT 1 FROM work.rendered r WHERE r.key_id = c.key_id AND r.fingerprint = c.own_fingerprint
+    ))
 
 -- name: asked_otherwise
 -- Whether the request with which a row goes up is not rendered.
@@ -584,7 +586,7 @@ SELECT
 FROM (
     SELECT *,
         valid_try AND NOT match_passes AND coalesce(rung_above > match_rung, false)
-            AND (NOT own_continues OR match_rung >= rung) AS goes_up,
+            AND (NOT (own_continues AND own) OR match_rung >= rung) AS goes_up,
         coalesce(f_continues, false) OR goes_up AS may_continue
     FROM (
         SELECT
