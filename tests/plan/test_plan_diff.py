@@ -189,7 +189,7 @@ class TestDiff:
         project.pipeline(BASIC.replace("{{ body }}", "{{ body }} {{ amount }}"))
         assert typed("run", "demo").code == 0
         project.pipeline(BASIC.replace("SELECT id, body, lang, amount", "SELECT id, 'Say: ' || body AS body, lang"))
-        (row, _) = rows_of(typed("plan", "demo", "--diff", "--json").value["diff"])["prompt_changed"]
+        (row, _) = rows_of(typed("plan", "demo", "--diff", "--json").value["diff"])["input_changed"]
         number = int(row["key"][0])
         german = " Auf Deutsch." if number <= 3 else ""
         assert row["before"]["user"] == f"text number {number} {number % 10}{german}"

@@ -149,3 +149,37 @@ def test_a_row_whose_prompt_changed_while_it_waited_goes_up_with_a_row_that_asks
     assert (planned.rows_by_reason["escalated"], planned.requests) == (2, 1)
     assert project.run().rows["accepted"] == 2
     assert asked(project) == {HAIKU: 2, SONNET: 1}
+
+
+def test_a_row_that_is_asked_again_and_a_new_row_ask_once(project: Project) -> None:
+    project.pipeline()
+    rows(project, 1)
+    project.faults({"requests": [{"outcome": "invalid_json", "times": 1}]})
+    project.run(no_wait=True)
+    while not project.sql("SELECT 1 FROM ledger.decisions WHERE state = 'retry'"):
+        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))
+    rows(project, 1, 2)
+
+    planned = project.plan()
+    assert (planned.rows_by_reason["retry"], planned.rows_by_reason["new"], planned.requests) == (1, 1, 1)
+    assert project.run().rows["accepted"] == 2
+    assert project.sql(
+        "SELECT attempt, leads FROM ledger.requests WHERE reason <> 'new' OR NOT leads ORDER BY ALL"
+    ) == [
+        (1, False),
+        (2, True),
+    ]
+
+
+def test_a_row_that_is_asked_again_waits_for_a_new_row_that_asks_the_same(project: Project) -> None:
+    project.pipeline()
+    rows(project, 1)
+    project.faults({"requests": [{"outcome": "invalid_json", "times": 1}]})
+    project.run(no_wait=True)
+    while not project.sql("SELECT 1 FROM ledger.decisions WHERE state = 'retry'"):
+        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))
+    rows(project, 1, 2)
+    project.faults({"delay_seconds": 2})
+    project.run(no_wait=True, where="input.id = 2")
+    assert project.run().rows["accepted"] == 2
+    assert asked(project) == {HAIKU: 2}

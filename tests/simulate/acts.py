@@ -190,6 +190,7 @@ def _take_back(play: Play, chance: random.Random) -> None:
             play.world.counts["reviews taken back"] += 1
             last = max(place for place, each in enumerate(project.said) if each[0][0] == key)
             del project.said[last]
+            project.kept.add(key)  # a row that was kept because of the word stays so until it changes
 
 
 def _resume(play: Play, chance: random.Random) -> None:

@@ -166,7 +166,8 @@ def _of_row(
             yield Violation(rule=rule, what=f"row {key} shows {shown_label!r}, a person said {wanted!r}")
         return  # what a person has seen stays, whatever it was asked for
     if sale is None:
-        yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
+        if key not in project.kept:
+            yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
         return
     if sale.text != project.asked(key) and key not in project.kept:
         yield Violation(rule=rule, what=f"row {key} is current for {sale.text!r}, today {project.asked(key)!r}")

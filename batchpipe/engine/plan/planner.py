@@ -253,9 +253,9 @@ class Planner:
             if self._new and is_new(session, self.resolved):
                 session.execute(query("shared_among_due"))
             else:
-                asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
+                prints = query("every_print_of_due" if self.older_recipes else "own_prints_of_due")
                 each = slots(self.resolved, "shared_requests")
-                session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
+                session.execute(query("shared_requests", pipelines=self._pipelines, prints=prints, **each))
         self.work.connection.execute(query("leading", **slots(self.resolved, "leading")))
         self.work.connection.execute(query("number_requests", **slots(self.resolved, "number_requests")))
         if self.resolved.templates.media:

@@ -15,7 +15,7 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 PLAIN: Mapping[str, Mapping[str, Sql]] = {
-    "shared_requests": {"place": Sql(""), "leader_place": Sql("")},
+    "shared_requests": {"place": Sql(""), "leader_place": Sql(""), "part": Sql("''")},
     "leading": {"place": Sql("")},
     "number_requests": {"place": Sql(""), "rungs": Sql("rungs")},
     "chunk": {"place": Sql(""), "q_place": Sql(""), "id_place": Sql("")},
@@ -36,6 +36,7 @@ VOTING: Mapping[str, Mapping[str, Sql]] = {
     "shared_requests": {
         "place": Sql(", d.place"),
         "leader_place": Sql(", first_value(d.place) OVER same AS leader_place"),
+        "part": Sql("CASE WHEN d.part = '1' THEN '' ELSE d.part END"),
     },
     "leading": {"place": Sql(", place")},
     # A row climbs once, however many members it asks.

@@ -397,14 +397,6 @@ SELECT d.* REPLACE (p.fingerprint AS fingerprint)
 FROM ledger.decisions d
 JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints) p ON p.recorded = d.fingerprint
 
--- name: asked_by_one_recipe
-SELECT fingerprint AS recorded, request_hash, asked FROM work.due
-
--- name: asked_by_every_recipe
-SELECT p.recorded, d.request_hash, d.asked
-FROM work.due d
-JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints) p USING (fingerprint)
-
 -- name: recorded_keys
 -- The types that a pipeline's key had and the recipes that wrote it, the newest first.
 SELECT key_types, recipe FROM ledger.policies WHERE pipeline IN ({pipelines})
@@ -682,25 +674,30 @@ JOIN (
 ) l ON l.rung = f.next_rung
 
 -- name: shared_requests
--- Due rows whose request is the same as that of another due row, or as one in flight: few, as a rule.
+-- Due rows that ask a model the same as another due row, or as a request in flight: few, as a rule. What a retry adds
+-- makes no other question of it. Of several rows the one that has made more attempts asks, since its request says more.
 -- work.shared: One row is a due row that asks what another due row or a request in flight asks.
 CREATE OR REPLACE TABLE work.shared AS
--- One in flight may have been recorded under schema version 1: its hash was the exclusive or of what is hashed now.
-WITH in_flight AS (
-    SELECT d.request_hash, any_value(q.custom_id) AS custom_id, any_value(q.chunk_id) AS chunk_id
+WITH models AS (SELECT rung, settings, min(rung) OVER (PARTITION BY settings) AS model FROM work.ladder),
+questions AS (
+    SELECT d.key_id{place}, d.position, d.attempt, d.fingerprint, m.model, {part} AS part
+    FROM work.due d
+    JOIN models m USING (rung)
+),
+in_flight AS (
+    SELECT p.fingerprint, m.model, CASE WHEN q.part = '1' THEN '' ELSE q.part END AS part,
+        any_value(q.custom_id) AS custom_id, any_value(q.chunk_id) AS chunk_id
     FROM ledger.requests q
-    JOIN ({asked}) d ON d.recorded = q.fingerprint
+    JOIN ({prints}) p ON p.recorded = q.fingerprint
+    JOIN models m ON m.settings = q.settings AND m.rung = m.model
     WHERE q.leads AND q.pipeline IN ({pipelines})
         AND q.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
-        AND q.request_hash IN (
-            md5(concat(d.recorded, ' ', d.asked))::UUID, hex(xor(d.recorded::BLOB::BIT, d.asked::BLOB::BIT)::BLOB)::UUID
-        )
-    GROUP BY d.request_hash
+    GROUP BY ALL
 ),
 same AS (
-    SELECT request_hash FROM work.due GROUP BY request_hash HAVING count(*) > 1
+    SELECT fingerprint, model, part FROM questions GROUP BY ALL HAVING count(*) > 1
     UNION
-    SELECT request_hash FROM in_flight
+    SELECT fingerprint, model, part FROM in_flight
 )
 SELECT
     d.key_id{place},
@@ -708,10 +705,10 @@ SELECT
     row_number() OVER same = 1 AND q.custom_id IS NULL AS leads,
     q.custom_id AS in_flight_custom_id,
     q.chunk_id AS in_flight_chunk_id
-FROM work.due d
-LEFT JOIN in_flight q USING (request_hash)
-WHERE d.request_hash IN (SELECT request_hash FROM same)
-WINDOW same AS (PARTITION BY d.request_hash ORDER BY d.position)
+FROM questions d
+SEMI JOIN same USING (fingerprint, model, part)
+LEFT JOIN in_flight q USING (fingerprint, model, part)
+WINDOW same AS (PARTITION BY d.fingerprint, d.model, d.part ORDER BY d.attempt DESC, d.position)
 
 -- name: leading
 -- work.leading: One row is a due row, with the row whose request it shares.
