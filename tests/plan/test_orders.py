@@ -201,3 +201,13 @@ def test_the_five_pm_edit_only_german_rows_are_due_now_and_tonight(project: Proj
     shown = ask(project, diff, DiffRequest(pipeline="demo"), as_json=True).value
     assert shown["rows"]["compared"] == 3
     assert any(line.startswith("+") and "Label this" in line for line in shown["prompt"][0]["diff"].splitlines())
+
+
+def test_the_words_of_an_order_are_read_without_case_and_recorded_once(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(3))
+    project.run()
+    assert words(project, redo=" ALL ") == {"redo": 3}
+    project.run(redo="All", limit=1)
+    project.run(redo="all", limit=1)
+    assert project.sql("SELECT argument FROM ledger.orders") == [("all",)]

@@ -30,6 +30,7 @@ OrderKind = Literal["redo", "keep", "retry_failed"]
 NOT_RECORDED = 1 << 62
 STANDING_OUTPUT = Sql("o.output")
 LOCAL_VERSION = re.compile(rf"{LOCAL}(:v[0-9]+)?")
+WORD = re.compile(rf"all|model|accept|{LOCAL_VERSION.pattern}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,11 @@ class Order:
             or self.selected is not None
             or (self.kind == "redo" and self.argument not in ("all", "model") and not is_local_version(self.argument))
         )
+
+
+def order_argument(text: str) -> str:
+    """Return the argument of an order as it is recorded: a word in small letters, and SQL as it was typed."""
+    return text.strip().lower() if WORD.fullmatch(text.strip()) else text
 
 
 def is_local_version(argument: str) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.engine.plan.orders import OrderKind
+from batchpipe.engine.plan.orders import OrderKind, order_argument
 from batchpipe.engine.plan.plan import PlanOptions
 
 
@@ -39,9 +39,9 @@ class RunOptions:
         """Return the orders that the call asks for, as (kind, argument)."""
         orders: list[tuple[OrderKind, str]] = []
         if self.redo is not None:
-            orders.append(("redo", self.redo))
+            orders.append(("redo", order_argument(self.redo)))
         if self.keep is not None:
-            orders.append(("keep", self.keep))
+            orders.append(("keep", order_argument(self.keep)))
         if self.retry_failed:
             orders.append(("retry_failed", "all"))
         return orders
