@@ -46,7 +46,7 @@ class Disk:
         self.reached = reached
         self.full = False
         self._flushed: Files = {}
-        self._renamed: list[tuple[str, str, bytes | None]] = []
+        self._renamed: list[tuple[str, str, bytes | None, bytes | None]] = []
 
     def read(self) -> Files:
         """Return the content of every file, by its path below the root."""
@@ -71,14 +71,18 @@ class Disk:
 
     def after_power_cut(self, files: Files, chance: random.Random) -> Files:
         """Return what a power cut leaves of `files`: what was not flushed may be torn, or gone."""
-        left = dict(files)
-        for start, target, before in reversed(self._renamed):
+        left, all_flushed = dict(files), dict(self._flushed)
+        for start, target, before, flushed_before in reversed(self._renamed):
             if target in left and chance.random() < 0.5:
                 left[start] = left.pop(target)
                 if before is not None:
                     left[target] = before
+                if target in all_flushed:
+                    all_flushed[start] = all_flushed.pop(target)
+                if flushed_before is not None:
+                    all_flushed[target] = flushed_before
         for name, content in list(left.items()):
-            flushed = self._flushed.get(name)
+            flushed = all_flushed.get(name)
             if RAW not in name or name.endswith(".tmp") or flushed == content or chance.random() < 0.3:
                 continue
             kept = flushed if flushed is not None and content.startswith(flushed) else b""
@@ -132,7 +136,8 @@ class Disk:
 
     def _rename(self, source: str, target: str) -> None:
         path = Path(self.root + target)
-        self._renamed.append((source, target, path.read_bytes() if path.exists() else None))
+        before = path.read_bytes() if path.exists() else None
+        self._renamed.append((source, target, before, self._flushed.get(target)))
         if source in self._flushed:
             self._flushed[target] = self._flushed.pop(source)
 

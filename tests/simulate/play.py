@@ -165,7 +165,7 @@ class Play:
             return
         for suggested in SUGGESTED.findall(text)[:1]:
             words = suggested.strip().rstrip(".").split()
-            if "--abandon" in words:
+            if "--abandon" in words or "--leave" in words:
                 self.licences.everything.append(self.world.now)
             self.call(*words)
 

@@ -121,6 +121,9 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale], *, judged: bo
         cursor = connection.execute(f"SELECT * FROM {project.name} WHERE _current")
         columns = [each[0] for each in cursor.description or ()]
         rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    keys = [str(row["id"]) for row in rows]
+    if len(keys) > len(set(keys)):
+        yield Violation(rule="a row is in the output once", what=f"the output has the keys {sorted(keys)}")
     by_id = {sale.custom_id: sale for sale in sales if sale.custom_id}
     # A realtime call tells the provider no custom id: its answer is found by what was asked.
     at_once: dict[str, list[Sale]] = {}

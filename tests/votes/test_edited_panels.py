@@ -94,6 +94,23 @@ def test_a_plain_rung_becomes_a_panel_and_back(desk: Desk) -> None:
     assert desk.open_orders() == []
 
 
+@pytest.mark.parametrize("requests", [6, 2], ids=["together", "apart"])
+def test_a_panel_that_leaves_the_ladder_in_flight_leaves_one_answer_to_a_row(desk: Desk, requests: int) -> None:
+    desk.rows(numbered(3))
+    desk.faults({"delay_seconds": 1.5, "requests": [{"match": "number 2", "outcome": "invalid_json", "times": 2}]})
+    chunks = f"[chunking]\nmax_requests = {requests}\n"
+    desk.pipeline(BASIC.replace("max_tokens = 200", "max_tokens = 200\nsamples = 3") + chunks)
+    assert desk.run(no_wait=True).submitted == 9
+    desk.pipeline(BASIC)
+
+    result = desk.run()
+
+    assert (result.submitted, result.rows["accepted"]) == (0, 3)
+    assert desk.sql("SELECT count(*), count(DISTINCT key_id) FROM ledger.row_state") == [(3, 3)]
+    assert desk.sql("SELECT count(*), count(_current) FROM demo WHERE _current") == [(3, 3)]
+    assert desk.run().submitted == 0
+
+
 def test_a_renamed_pipeline_and_renamed_fields_keep_their_votes(desk: Desk) -> None:
     desk.answers(SAID)
     desk.rows(numbered(2))

@@ -214,7 +214,7 @@ class Collector:
         fill_ended(self.parts.work.connection, rows)
         with self.parts.reading() as session:
             included = INCLUDED if self.parts.resolved.include_columns else Sql("")
-            session.execute(query("sent", included=included, **slots(self.parts.resolved, "sent")))
+            session.execute(query("sent", included=included))
 
     def _read_results(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
         """Read the raw results of `batch`, and return the number of lines that are not what was sent, by kind of fault.
@@ -272,7 +272,7 @@ class Collector:
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
         resolved = self.parts.resolved
-        connection.execute(query("outcomes", **slots(resolved, "outcomes")), {"uniform": uniform is not None})
+        connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
             self._forget_decided_since()
         odd = odd_results(connection)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from batchpipe.decide.verdict import Standing, decide
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.votes.cast import ladder_policy
-from batchpipe.engine.votes.collected import set_members_apart, vote_on_collected
+from batchpipe.engine.votes.collected import leave_one_part, set_members_apart, vote_on_collected
 from batchpipe.sql.quoting import Sql, joined, sql
 from batchpipe.store.queries import query
 
@@ -70,6 +70,9 @@ def fill_states(parts: RunParts) -> dict[str, Counter[str]]:
     """
     resolved = parts.resolved
     if not resolved.panels:
+        if parts.work.connection.execute(query("any_part")).fetchone() == (True,):
+            with parts.reading() as session:
+                leave_one_part(session, resolved)
         return fill_ladder_verdicts(parts)
     with parts.reading() as session:
         set_members_apart(session, resolved)

@@ -216,7 +216,7 @@ def merge_collected(session: Session, resolved: Resolved, run_id: str | None) ->
 def _merge_collected(session: Session, resolved: Resolved) -> None:
     """Write the rows that this commit accepted, and mark those that failed. Writes the output table."""
     seq = number_sql(session.seq)
-    if resolved.panels:  # answers of one row come in several batches
+    if resolved.panels or session.one(query("any_part"))[0]:  # a row has several answers
         merge_output(session, resolved, query("accepted_in_commit", seq=seq))
         return _mark_failed(session, resolved, seq)
     is_new = _is_new(session, resolved)

@@ -207,9 +207,8 @@ class RawRecorder:
         """
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
-        if resolved is not None:
-            parts = self._collector(resolved, batch.run_id).parts
-            look_after_batches(parts, self.context, self.context.prices(), tell, {}).look(force=True)
+        parts = self._collector(resolved, batch.run_id).parts
+        look_after_batches(parts, self.context, self.context.prices(), tell, {}).look(force=True)
 
     def collect(self, batch: OpenBatch, state: BatchState | None) -> None:
         """Collect a batch that has just ended in this state; without one, close a chunk that was asked in realtime.
@@ -218,8 +217,6 @@ class RawRecorder:
         """
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
-        if resolved is None:
-            return
         collector = self._collector(resolved, batch.run_id)
         if state is not None:
             collector.collect(batch, state)
@@ -265,8 +262,6 @@ class RawRecorder:
         came_at = (saved.time_of("batch_ended") if saved else None) or self.context.clock()
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
-        if resolved is None:
-            return
         collector = self._collector(resolved, batch.run_id, came_at)
         if batch.state == "asking":
             from batchpipe.engine.realtime.closing import ChunkClosing
@@ -304,30 +299,28 @@ class RawRecorder:
             rebuilding=self.providers is None,
         )
 
-    def _under_name_of(self, session: Session, batch: OpenBatch) -> Resolved | None:
+    def _under_name_of(self, session: Session, batch: OpenBatch) -> Resolved:
         """Return the resolved pipeline; for the chunk of an evaluation, that evaluation's: one rung and no table.
 
-        Its answers are judged by the policy that is recorded with their requests. Votes of a panel that the file
-        no longer has are left to the evaluation: then it is None.
+        Its answers are judged by the policy that is recorded with their requests. Where a panel voted that the file no
+        longer has, they are recorded, and decide no row.
         Reads `ledger.requests`.
         """
         if batch.pipeline in self.resolved.names:
             return self.resolved
         file, pipeline = self.resolved.file, self.resolved.file.pipeline
-        room, votes = session.one(query("room_of_chunk"), {"chunk_id": batch.chunk_id})
-        number = self._panel_of(batch) if votes else 1
-        if number is None:
-            return None
+        room, voted = session.one(query("room_of_chunk"), {"chunk_id": batch.chunk_id})
+        number = self._panel_of(batch) if voted else None
         changed: dict[str, object] = {"accept": None, "when": None}
-        changed |= {} if votes else {"panel": (), "samples": 1}
-        alone = pipeline.models[number - 1].model_copy(update=changed)
+        changed |= {} if number is not None else {"panel": (), "samples": 1}
+        alone = pipeline.models[(number or 1) - 1].model_copy(update=changed)
         named = pipeline.model_copy(update={"name": batch.pipeline, "renamed_from": None, "models": (alone,)})
         evaluated = file.model_copy(update={"pipeline": named, "evaluates": tuple(self.resolved.names)})
         asked = batch.provider if batch.provider in self.resolved.providers.by_name else ""
         rung = replace(self.resolved.rungs[0], model=batch.model, provider=asked, max_tokens=room)
         rungs: tuple[RungSettings, ...] = (rung,)
         panels: dict[int, Panel] = {}
-        if votes:
+        if number is not None:
             ladder = ladder_of(evaluated, self.resolved.providers)
             rungs, panels = ladder.rungs, {1: replace(self.resolved.panels[number], parts=ladder.parts[1])}
         return replace(

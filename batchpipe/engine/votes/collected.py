@@ -12,6 +12,8 @@ from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
+NONE_APART = Sql("")
+
 
 def set_members_apart(session: Session, resolved: Resolved) -> None:
     """Let the outcomes of members be decided without the ladder: a member has no rung above.
@@ -21,7 +23,18 @@ def set_members_apart(session: Session, resolved: Resolved) -> None:
     fill_parts(session.connection, resolved)
     session.execute(query("sent_parts"))
     session.execute(query("outcomes_of_parts"))
-    session.execute(query("parts_without_panel"))
+    leave_one_part(session, resolved, Sql("AND o.custom_id NOT IN (SELECT custom_id FROM work.sent_parts)"))
+
+
+def leave_one_part(session: Session, resolved: Resolved, apart: Sql = NONE_APART) -> None:
+    """Leave one of a row's collected answers, where its rung asked for several before. `apart` is SQL that leaves out
+    the members of panels.
+
+    Reads `work.outcomes`, `ledger.decisions`. Writes `work.outcomes`.
+    """
+    evaluated = Sql("true" if resolved.file.evaluates else "false")
+    names = quote_list(resolved.names)
+    session.execute(query("parts_without_panel", apart=apart, evaluated=evaluated, pipelines=names))
 
 
 def vote_on_collected(session: Session, resolved: Resolved, *, with_values: bool) -> dict[str, Counter[str]]:

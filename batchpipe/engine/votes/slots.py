@@ -26,9 +26,7 @@ PLAIN: Mapping[str, Mapping[str, Sql]] = {
     "record_followers": {"carried": Sql(""), "followed": Sql(""), "part": Sql("''"), "rung": Sql("q.rung")},
     "record_decisions": {"unvoted": Sql("")},
     "record_validated_again": {"voted": Sql("")},
-    "sent": {"part": Sql("")},
     "sent_under_policy": {"part": Sql("")},
-    "outcomes": {"part": Sql("")},
     "insert_decisions": {"single": Sql("")},
     "output_source": {"cost": Sql("CASE WHEN q.leads THEN r.cost_usd ELSE 0 END"), "voted": Sql(""), "votes": Sql("")},
 }
@@ -62,9 +60,7 @@ VOTING: Mapping[str, Mapping[str, Sql]] = {
         "voted": Sql("UNION SELECT custom_id, output FROM work.ballots WHERE state = 'valid' AND NOT stands")
     },
     "record_decisions": {"unvoted": Sql("AND p.key_id NOT IN (SELECT key_id FROM work.voters)")},
-    "sent": {"part": Sql(", part")},
     "sent_under_policy": {"part": Sql(", part")},
-    "outcomes": {"part": Sql(", s.part")},
     "insert_decisions": {
         "single": Sql("WHERE (o.key_id, o.custom_id) NOT IN (SELECT (key_id, custom_id) FROM work.sent_parts)")
     },

@@ -9,7 +9,7 @@ CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_a
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
     chunk_id, key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
-    transients, max_tokens, rungs, earlier_answer, started, provider{included}{part}
+    transients, max_tokens, rungs, earlier_answer, started, provider, part{included}
 FROM ledger.requests
 WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
@@ -145,7 +145,7 @@ CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM {documents}
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
     s.chunk_id, s.key_id, s.custom_id, s.prompt_version, s.policy_hash, s.input_hash, s.fingerprint, s.reason, s.rung,
-    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message{part},
+    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, s.part, r.error_message,
     CASE WHEN r.outcome = 'answered' OR j.valid THEN j.error END AS validation_error,
     CASE
         WHEN r.outcome = 'unfinished' AND NOT coalesce(j.valid, false) THEN 'unknown'

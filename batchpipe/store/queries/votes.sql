@@ -351,11 +351,27 @@ JOIN (SELECT custom_id, any_value(settings) AS settings, any_value(model) AS mod
 LEFT JOIN work.parts p ON p.rung = s.rung AND p.settings = q.settings AND p.part = s.part
 WHERE s.part <> '' AND s.rung IN (SELECT rung FROM work.parts)
 
+-- name: any_part
+SELECT EXISTS (SELECT 1 FROM work.sent WHERE part <> '')
+
 -- name: parts_without_panel
--- Where the rung asks only once by now, one of a row's answers is taken as the rung's.
-DELETE FROM work.outcomes o WHERE o.part <> '' AND o.key_id || o.custom_id NOT IN (
-    SELECT any_value(key_id || custom_id) FROM work.outcomes WHERE part <> '' GROUP BY key_id
-) AND o.custom_id NOT IN (SELECT custom_id FROM work.sent_parts)
+-- Where the rung asks only once by now, one of a row's answers is taken as the rung's: a valid one where there is one, and
+-- none after a row was answered. The row of an evaluation is not decided by it.
+DELETE FROM work.outcomes o WHERE o.part <> '' {apart} AND (
+    {evaluated}
+    OR (o.key_id, o.custom_id) NOT IN (
+        SELECT (key_id, custom_id) FROM work.outcomes o WHERE o.part <> '' {apart}
+        QUALIFY row_number() OVER (
+            PARTITION BY key_id
+            ORDER BY CASE checked_outcome WHEN 'accepted' THEN 0 WHEN 'unaccepted' THEN 1 ELSE 2 END, part, custom_id
+        ) = 1
+    )
+    OR EXISTS (
+        SELECT 1 FROM ledger.decisions d
+        WHERE d.pipeline IN ({pipelines}) AND d.key_id = o.key_id AND d.started = o.started
+            AND d.state IN ('accepted', 'kept')
+    )
+)
 
 -- name: collected_ballots
 -- The newest standing of each member of the rows that were collected.
