@@ -119,6 +119,24 @@ def test_an_evaluation_leaves_to_a_run_what_it_has_in_flight(project: Project) -
     assert project.requests_sent() == 20
 
 
+def test_a_run_records_what_an_evaluation_asked_of_a_panel_that_is_no_more(project: Project) -> None:
+    voting = BASIC.replace("max_tokens = 200", "max_tokens = 200\nsamples = 2")
+    given(project, 4, voting)
+    project.control("faults", {"delay_seconds": 3600})
+    report(project, code=5, no_wait=True)
+    assert project.requests_sent() == 8
+    project.control("clock", {"advance_seconds": 7200})
+    given(project, 4)
+    project.run(no_wait=True)  # the batch ends when it is asked about
+    assert project.run().rows["accepted"] == 4
+    assert project.sql("SELECT 1 FROM ledger.batches WHERE is_open") == []
+    assert project.sql("SELECT count(*) FROM ledger.results WHERE NOT judged_again") == [(8,)]
+    assert project.requests_sent() == 8
+    given(project, 4, voting)
+    assert report(project)["models"]
+    assert project.requests_sent() == 8
+
+
 def test_a_try_takes_what_an_evaluation_has_bought_or_has_in_flight(project: Project) -> None:
     given(project, 10)
     project.control("faults", {"delay_seconds": 3600})

@@ -271,7 +271,6 @@ class Collector:
         connection = self.parts.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
-        resolved = self.parts.resolved
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
             self._forget_decided_since()
