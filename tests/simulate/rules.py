@@ -116,6 +116,11 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale], *, judged: bo
         return
     with opened(path) as connection:
         names = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        twice = connection.execute(
+            "SELECT pipeline, key_id::VARCHAR, seq FROM ledger.decisions GROUP BY ALL HAVING count(*) > 1"
+        ).fetchall()
+        if twice:
+            yield Violation(rule="a commit decides a row once", what=f"decided twice: {twice[:3]}")
         if project.name not in names:
             return
         cursor = connection.execute(f"SELECT * FROM {project.name} WHERE _current")

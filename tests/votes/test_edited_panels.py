@@ -7,9 +7,11 @@ from decimal import Decimal
 
 import pytest
 from desks import HEAD, PANEL, THREE, TOP, Desk
+from calls import ask
 from helpers.reviewed import desk_of
 from projects import BASIC, numbered
 
+from batchpipe.commands.recover import recover
 from batchpipe.common.errors import GateError
 
 MORE = "claude-sonnet-4-6"
@@ -92,6 +94,25 @@ def test_a_plain_rung_becomes_a_panel_and_back(desk: Desk) -> None:
     # The row that a model answered which is no longer on the ladder is asked anew.
     assert desk.run(redo="model").submitted == 1
     assert desk.open_orders() == []
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_results_of_a_panel_that_are_gone_take_one_attempt_from_each_member(desk: Desk, attempts: int) -> None:
+    desk.rows(numbered(3))
+    desk.pipeline(
+        BASIC.replace("max_tokens = 200", "max_tokens = 200\nsamples = 2") + f"[retry]\nattempts = {attempts}\n"
+    )
+    desk.faults({"results_kept_seconds": 0})
+    assert desk.outcomes()[0].result.status == "gate"
+    ask(desk, recover, "demo", None, abandon=True, from_raw=False)
+    assert desk.sql("SELECT count(*), count(DISTINCT key_id) FROM ledger.row_state") == [(3, 3)]
+    desk.faults({})
+
+    result = desk.run()
+
+    states = {1: "failed", 2: "accepted"}
+    assert (result.rows[states[attempts]], result.submitted) == (3, 6 * (attempts - 1))
+    assert desk.sql("SELECT DISTINCT attempt FROM ledger.requests ORDER BY ALL") == [(1,), (2,)][:attempts]
 
 
 @pytest.mark.parametrize("requests", [6, 2], ids=["together", "apart"])

@@ -30,7 +30,7 @@ def record_gone(session: Session, pipeline: Pipeline, gone: Sequence[GoneResults
     """Record that the results of chunks are gone, and decide their rows: each had an attempt that brought no answer.
 
     The most that a chunk can cost is booked from then on, as `spent` sums it up.
-    Reads `ledger.requests`. Writes `ledger.events`, `ledger.decisions`.
+    Reads `ledger.requests`. Writes `ledger.events`, `ledger.decisions`, `ledger.part_decisions`.
     """
     for each in gone:
         add_event(session, each.batch.pipeline, each.kind, each.data, run_id=run_id, chunk_id=each.batch.chunk_id)
@@ -40,7 +40,8 @@ def record_gone(session: Session, pipeline: Pipeline, gone: Sequence[GoneResults
 def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id: str | None) -> None:
     """Decide the rows of a chunk whose results are gone, one statement for each distinct standing.
 
-    Reads `ledger.requests`. Writes `ledger.decisions`.
+    Of a row that is asked more than once a member has one attempt less.
+    Reads `ledger.requests`. Writes `ledger.decisions`, `ledger.part_decisions`.
     """
     rungs = pipeline.models
     policy = LadderPolicy(
@@ -50,9 +51,16 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
         caps=tuple(None for _ in rungs),
     )
     chunk = {"chunk_id": gone.batch.chunk_id}
+    stamp = chunk | {
+        "error": gone.why,
+        "run_id": run_id or gone.batch.run_id,
+        "now": session.now,
+        "seq": session.seq,
+    }
     own = gone.batch.pipeline
-    statement = query("decide_gone", pipelines=quote_list(pipeline.names if own in pipeline.names else [own]))
-    for rung, attempt, transients, max_tokens, mask, has_earlier in session.rows(query("standings_of_chunk"), chunk):
+    names = quote_list(pipeline.names if own in pipeline.names else [own])
+    standings = session.rows(query("standings_of_chunk"), chunk)
+    for rung, attempt, transients, max_tokens, mask, has_earlier, is_part in standings:
         standing = Standing(
             rung=rung,
             attempt=attempt,
@@ -62,7 +70,7 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
             has_earlier_answer=has_earlier,
         )
         verdict = decide("gone", standing, policy)
-        values = chunk | {
+        values = stamp | {
             "rung": rung,
             "attempt": attempt,
             "transients": transients,
@@ -70,13 +78,13 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
             "rungs": mask,
             "has_earlier": has_earlier,
             "state": verdict.state,
-            "review": verdict.review,
-            "next_rung": verdict.rung,
             "attempts": verdict.attempts,
             "next_max_tokens": verdict.max_tokens,
-            "error": gone.why,
-            "run_id": run_id or gone.batch.run_id,
-            "now": session.now,
-            "seq": session.seq,
         }
-        session.execute(statement, values)
+        if is_part:
+            session.execute(query("decide_gone_parts", pipelines=names), values)
+        else:
+            values |= {"review": verdict.review, "next_rung": verdict.rung}
+            session.execute(query("decide_gone", pipelines=names), values)
+    if any(is_part for *_, is_part in standings):
+        session.execute(query("wait_for_members", pipelines=names), stamp)

@@ -52,7 +52,7 @@ WHERE kind = 'chunk_not_found' AND pipeline IN ({pipelines}) AND seq > coalesce(
 ), -1)
 
 -- name: standings_of_chunk
-SELECT DISTINCT rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL
+SELECT DISTINCT rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL, part <> ''
 FROM ledger.requests WHERE chunk_id = $chunk_id::UUID
 
 -- name: decide_gone
@@ -71,7 +71,49 @@ SELECT
 FROM ledger.requests q
 WHERE q.chunk_id = $chunk_id::UUID AND q.rung = $rung AND q.attempt = $attempt AND q.transients = $transients
     AND q.max_tokens = $max_tokens AND q.rungs = $rungs AND (q.earlier_answer IS NOT NULL) = $has_earlier
-    AND q.reason <> 'try'
+    AND q.reason <> 'try' AND q.part = ''
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger.decisions d
+        WHERE d.pipeline IN ({pipelines}) AND d.key_id = q.key_id AND d.seq > q.seq
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger.requests l
+        WHERE l.pipeline IN ({pipelines}) AND l.key_id = q.key_id AND l.seq > q.seq AND l.reason <> 'try'
+    )
+
+-- name: decide_gone_parts
+-- A member of a panel has one attempt less. One that was asked or decided again since then is left out.
+INSERT INTO ledger.part_decisions BY NAME
+SELECT
+    q.pipeline, q.key_id, q.part, q.settings, q.model, q.rung, q.fingerprint, q.custom_id,
+    CASE WHEN $state = 'retry' THEN 'retry' ELSE 'failed' END AS state, $attempts AS attempts, 0 AS transients,
+    $next_max_tokens::INTEGER AS max_tokens, NULL::TIMESTAMP AS not_before, $error AS error, q.started,
+    $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
+FROM ledger.requests q
+WHERE q.chunk_id = $chunk_id::UUID AND q.rung = $rung AND q.attempt = $attempt AND q.transients = $transients
+    AND q.max_tokens = $max_tokens AND q.rungs = $rungs AND (q.earlier_answer IS NOT NULL) = $has_earlier
+    AND q.reason <> 'try' AND q.part <> ''
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger.part_decisions d
+        WHERE d.pipeline IN ({pipelines}) AND d.key_id = q.key_id AND d.part = q.part AND d.settings = q.settings
+            AND d.seq > q.seq
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger.requests l
+        WHERE l.pipeline IN ({pipelines}) AND l.key_id = q.key_id AND l.part = q.part AND l.settings = q.settings
+            AND l.seq > q.seq AND l.reason <> 'try'
+    )
+
+-- name: wait_for_members
+-- The rows of these members go on with the others.
+INSERT INTO ledger.decisions BY NAME
+SELECT DISTINCT ON (q.key_id)
+    q.pipeline, q.key_id, q.input_hash, q.prompt_version, q.policy_hash, q.fingerprint, q.custom_id, 'retry' AS state,
+    false AS review, q.reason, q.rung, 0 AS attempts, 0 AS transients, NULL::INTEGER AS max_tokens,
+    NULL::TIMESTAMP AS not_before, q.earlier_answer, $error AS error, q.started, $run_id::UUID AS run_id,
+    $now AS recorded_at, $seq AS seq
+FROM ledger.requests q
+WHERE q.chunk_id = $chunk_id::UUID AND q.reason <> 'try' AND q.part <> ''
     AND NOT EXISTS (
         SELECT 1 FROM ledger.decisions d
         WHERE d.pipeline IN ({pipelines}) AND d.key_id = q.key_id AND d.seq > q.seq
