@@ -6,8 +6,8 @@ import json
 from decimal import Decimal
 
 import pytest
-from desks import HEAD, PANEL, THREE, TOP, Desk
 from calls import ask
+from desks import HEAD, PANEL, THREE, TOP, Desk
 from helpers.reviewed import desk_of
 from projects import BASIC, numbered
 
