@@ -32,7 +32,7 @@ def leave_one_part(session: Session, resolved: Resolved, apart: Sql = NONE_APART
 
     Reads `work.outcomes`, `ledger.decisions`. Writes `work.outcomes`.
     """
-    evaluated = Sql("true" if resolved.file.evaluates else "false")
+    evaluated = Sql("true") if resolved.file.evaluates else Sql("false")
     names = quote_list(resolved.names)
     session.execute(query("parts_without_panel", apart=apart, evaluated=evaluated, pipelines=names))
 
