@@ -211,3 +211,24 @@ def test_the_words_of_an_order_are_read_without_case_and_recorded_once(project: 
     project.run(redo="All", limit=1)
     project.run(redo="all", limit=1)
     assert project.sql("SELECT argument FROM ledger.orders") == [("all",)]
+
+
+@pytest.mark.parametrize("asks", ["", "samples = 3\n"], ids=["once", "votes"])
+def test_an_order_to_redo_accept_leaves_no_old_answer_to_a_row_that_asks_something_else(
+    project: Project, asks: str
+) -> None:
+    accept = "_agreement >= 0" if asks else "score >= 0"
+    first = BASIC.replace("max_tokens = 200\n", f'max_tokens = 200\n{asks}accept = "{accept}"\n')
+    ladder = first + '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 300\nwhen = "lang = \'de\'"\n'
+    project.pipeline(ladder)
+    rows = numbered(4)
+    project.rows(rows)
+    sent = project.run().submitted
+    rows[0]["body"] = "something else"
+    project.rows(rows)
+    project.pipeline(ladder.replace(">= 0", "> 1"))
+    assert project.plan(redo="accept").rows_by_reason["input_changed"] == 1
+    assert project.run(redo="accept").submitted == sent // 4
+    custom_id, recorded = project.sql("SELECT _custom_id, _current FROM demo WHERE id = 1")[0]
+    asked = "SELECT input_values[1] FROM ledger.requests WHERE custom_id = $1"
+    assert (recorded, project.sql(asked.replace("$1", f"'{custom_id}'"))) == (True, [("something else",)])

@@ -157,7 +157,9 @@ others AS MATERIALIZED (SELECT * FROM work.input ANTI JOIN settled USING (key_id
 SELECT
     key_id, position, key, input_hash, state, review, not_before, started, standing_seq, never_sent, known,
     coalesce(state IN ('accepted', 'kept'), false) AS answered,
-    same_input, same_version, same_visible, same_schema, same_rules, redo,
+    same_input, same_version, same_visible, same_schema, same_rules,
+    -- What is done again with an answer that is there is not done with a row that asks something else by now.
+    CASE WHEN ordered IN ('fresh', 'again') OR (same_input AND (same_version OR same_visible)) THEN ordered END AS redo,
     CASE
         WHEN NOT selected THEN 'not_selected'
         WHEN is_pending AND NOT by_call THEN 'pending'
@@ -179,7 +181,7 @@ FROM (
         coalesce(v.same_visible, false) AS same_visible,
         coalesce(v.same_schema, false) AS same_schema,
         coalesce(v.same_rules, false) AS same_rules,
-        r.kind AS redo
+        r.kind AS ordered
     FROM others i
     LEFT JOIN (SELECT * FROM work.standing WHERE key_id IN (SELECT key_id FROM others)) s USING (key_id)
     LEFT JOIN work.pending p USING (key_id)
