@@ -156,3 +156,15 @@ def test_recover_repair_writes_again_what_was_changed_by_hand(answered: Project)
     assert repaired().value["repaired"]["found"] == "values were changed"
     assert answered.run().submitted == 0
     assert answered.sql("FROM demo ORDER BY id") == before
+
+
+def test_a_batch_of_an_earlier_key_leaves_each_row_once(project: Project) -> None:
+    project.rows(numbered(3))
+    project.pipeline(BASIC.replace('key = "id"', 'key = ["id", "lang"]'))
+    project.faults({"delay_seconds": 1})
+    project.run(no_wait=True)
+    project.pipeline()
+    for _ in range(2):
+        assert project.run(approve=True).rows["accepted"] == 3
+        assert project.sql("SELECT id, _current FROM demo ORDER BY id") == [(1, True), (2, True), (3, True)]
+    assert project.requests_sent() == 3

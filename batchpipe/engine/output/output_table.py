@@ -14,7 +14,7 @@ from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.output.child_tables import ensure_child_tables
 from batchpipe.engine.output.current import prompt_versions
 from batchpipe.engine.output.ownership import OutputPlace, output_place, output_table, table_columns
-from batchpipe.engine.output.unfit_keys import fit_keys_sql, key_value_sql
+from batchpipe.engine.output.unfit_keys import fit_keys_now_sql, fit_keys_sql, key_value_sql
 from batchpipe.engine.output.written import damage, last_written, record_written
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.votes.slots import fill_standing_votes, slots
@@ -225,7 +225,7 @@ def _merge_collected(session: Session, resolved: Resolved) -> None:
         resolved,
         sql("AND key_id IN ({accepted})", accepted=query("accepted_in_commit", seq=seq)),
         accepted=query("accepted_now", seq=seq),
-        requests=query("requests_now"),
+        requests=query("requests_now", fits=fit_keys_now_sql(resolved)),
         answered=query("outputs_now", seq=seq),
     ):
         if is_new:
@@ -242,9 +242,9 @@ def _merge_collected(session: Session, resolved: Resolved) -> None:
 
 def _mark_failed(session: Session, resolved: Resolved, seq: Sql) -> None:
     """Mark the rows that failed in this commit as not current. Reads `work.sent`. Writes the output table."""
-    own, keys = output_table(resolved), joined(", ", _values(resolved)[: len(resolved.key_columns)])
-    statement = query("failed_now", table=own, values=keys, seq=seq, same_key=_same_key(resolved))
-    session.execute(statement, {"prompt_versions": prompt_versions(resolved)})
+    keys, fits = joined(", ", _values(resolved)[: len(resolved.key_columns)]), fit_keys_now_sql(resolved)
+    parts = {"table": output_table(resolved), "same_key": _same_key(resolved), "fits": fits}
+    session.execute(query("failed_now", values=keys, seq=seq, **parts), {"prompt_versions": prompt_versions(resolved)})
 
 
 def _sources(

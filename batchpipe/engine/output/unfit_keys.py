@@ -57,14 +57,30 @@ def key_value_sql(number: int, column: InputColumn) -> Sql:
 def fit_keys_sql(resolved: Resolved) -> Sql:
     """Return SQL for whether a stored key, `q.key`, is one that the key's present types write.
 
-    It may be written as any type and recipe that was recorded wrote it.
+    It may be written as any type and recipe that was recorded wrote it. A key of more columns, or of fewer, is none.
     """
     tests = [
         _fits(number, column, [types[number] for types, _ in resolved.key_types if types])
         for number, column in enumerate(resolved.key_columns)
         if column.type != "VARCHAR"
     ]
-    return joined(" AND ", tests) if tests else Sql("true")
+    return joined(" AND ", [_has_columns(resolved), *tests])
+
+
+def fit_keys_now_sql(resolved: Resolved) -> Sql:
+    """Return the same for keys that were sent: their types are those of today where these never changed."""
+    return fit_keys_sql(resolved) if _changed(resolved) else _has_columns(resolved)
+
+
+def _has_columns(resolved: Resolved) -> Sql:
+    """Return SQL for whether `q.key` has as many columns as the key has today."""
+    return sql("json_array_length(q.key) = {columns}", columns=number_sql(len(resolved.key_columns)))
+
+
+def _changed(resolved: Resolved) -> bool:
+    """Return whether the key has been of other types than today's."""
+    present = tuple(each.type for each in resolved.key_columns)
+    return any(types not in (None, present) for types, _ in resolved.key_types)
 
 
 def _fits(number: int, column: InputColumn, recorded: list[str]) -> Sql:
@@ -85,12 +101,11 @@ def unfit_keys(session: Session, resolved: Resolved) -> UnfitKeys | None:
 
     Reads `ledger.requests`, `ledger.decisions`.
     """
-    present = tuple(each.type for each in resolved.key_columns)
-    if all(types in (None, present) for types, _ in resolved.key_types):
+    if not _changed(resolved):
         return None
     statement = query("unfit_keys", fits=fit_keys_sql(resolved), pipelines=quote_list(resolved.names))
     keys, example = session.one(statement)
     if not keys:
         return None
-    names = (each.name for each in resolved.key_columns)
-    return UnfitKeys(keys=keys, example=example, types=tuple(zip(names, present, strict=True)))
+    types = tuple((each.name, each.type) for each in resolved.key_columns)
+    return UnfitKeys(keys=keys, example=example, types=types)

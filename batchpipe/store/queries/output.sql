@@ -70,7 +70,7 @@ SELECT key_id, custom_id, rung, review, prompt_version FROM ledger.decisions WHE
 
 -- name: requests_now
 -- A row whose accepted answer is older has none of these results, and is added afterwards.
-SELECT * FROM work.sent
+SELECT * FROM work.sent q WHERE ({fits})
 
 -- name: outputs_now
 SELECT custom_id, output, model, batch_id, completed_at, cost_usd FROM ledger.results WHERE seq = {seq} AND output IS NOT NULL
@@ -217,6 +217,7 @@ UPDATE {table} AS t SET _current = false
 FROM (
     SELECT {values} FROM ledger.decisions d JOIN work.sent q USING (key_id, custom_id)
     WHERE d.seq = {seq} AND d.state = 'failed' AND list_contains($prompt_versions::UUID[], d.prompt_version)
+        AND ({fits})
 ) s
 WHERE {same_key}
 
