@@ -260,15 +260,21 @@ def test_a_pause_is_an_hour_at_most_and_a_day_in_all(project: Project) -> None:
     assert project.requests_sent() == 0
 
 
-def test_a_pause_that_ends_while_other_batches_are_in_flight_is_waited_for_once(project: Project) -> None:
-    begin(project, BASIC + "[chunking]\nmax_requests = 2\nmax_in_flight = 1\n", rows=1)
-    clock = WatchedClock(project=project)
+def pause_one_of_seven(clock: Clock, delay_seconds: float) -> None:
+    """Let the one row pause after an error, and add six; batches take `delay_seconds` from then on."""
+    project = clock.project
     project.faults({"requests": [{"match": "number 1", "outcome": "errored_overloaded", "times": 1}]})
     clock.run(no_wait=True)
     while not project.sql("SELECT 1 FROM ledger.decisions"):
         clock.run(no_wait=True, wait=timedelta(seconds=1))
     project.rows(numbered(7))
-    project.faults({"delay_seconds": 1800})
+    project.faults({"delay_seconds": delay_seconds})
+
+
+def test_a_pause_that_ends_while_other_batches_are_in_flight_is_waited_for_once(project: Project) -> None:
+    begin(project, BASIC + "[chunking]\nmax_requests = 2\nmax_in_flight = 1\n", rows=1)
+    clock = WatchedClock(project=project)
+    pause_one_of_seven(clock, delay_seconds=1800)
     clock.asked.clear()
 
     assert clock.run().result.rows["accepted"] == 7
@@ -281,12 +287,7 @@ def test_a_pause_that_ends_while_the_rest_waits_for_room_in_a_budget_keeps_no_ru
     top = '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 8000\nmode = "realtime"\n'
     begin(project, first + top + '[budget]\nmax_usd = 0.05\nreserve = "most"\n', rows=1)
     clock = WatchedClock(project=project, step=0.0)
-    project.faults({"requests": [{"match": "number 1", "outcome": "errored_overloaded", "times": 1}]})
-    clock.run(no_wait=True)
-    while not project.sql("SELECT 1 FROM ledger.decisions"):
-        clock.run(no_wait=True, wait=timedelta(seconds=1))
-    project.rows(numbered(7))
-    project.faults({"delay_seconds": 36_000})
+    pause_one_of_seven(clock, delay_seconds=36_000)
 
     found = clock.run(no_wait=True)
 

@@ -32,7 +32,7 @@ def rows(project: Project, *ids: int) -> None:
 
 
 def wait_with(project: Project, *ids: int) -> None:
-    """Ask the first model about rows, which wait for the next one then."""
+    """Ask the first model about rows, which wait for the next one then, or to be asked again."""
     rows(project, *ids)
     project.run(no_wait=True)
     while not project.sql("SELECT count(*) FROM ledger.decisions")[0][0]:
@@ -153,11 +153,8 @@ def test_a_row_whose_prompt_changed_while_it_waited_goes_up_with_a_row_that_asks
 
 def test_a_row_that_is_asked_again_and_a_new_row_ask_once(project: Project) -> None:
     project.pipeline()
-    rows(project, 1)
     project.faults({"requests": [{"outcome": "invalid_json", "times": 1}]})
-    project.run(no_wait=True)
-    while not project.sql("SELECT 1 FROM ledger.decisions WHERE state = 'retry'"):
-        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))
+    wait_with(project, 1)
     rows(project, 1, 2)
 
     planned = project.plan()
@@ -173,11 +170,8 @@ def test_a_row_that_is_asked_again_and_a_new_row_ask_once(project: Project) -> N
 
 def test_a_row_that_is_asked_again_waits_for_a_new_row_that_asks_the_same(project: Project) -> None:
     project.pipeline()
-    rows(project, 1)
     project.faults({"requests": [{"outcome": "invalid_json", "times": 1}]})
-    project.run(no_wait=True)
-    while not project.sql("SELECT 1 FROM ledger.decisions WHERE state = 'retry'"):
-        project.outcomes(["demo"], max_usd=Decimal("0.0000001"))
+    wait_with(project, 1)
     rows(project, 1, 2)
     project.faults({"delay_seconds": 2})
     project.run(no_wait=True, where="input.id = 2")

@@ -59,6 +59,7 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
     }
     own = gone.batch.pipeline
     names = quote_list(pipeline.names if own in pipeline.names else [own])
+    nothing_since = query("nothing_since", pipelines=names)
     standings = session.rows(query("standings_of_chunk"), chunk)
     for rung, attempt, transients, max_tokens, mask, has_earlier, is_part in standings:
         standing = Standing(
@@ -85,6 +86,6 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
             session.execute(query("decide_gone_parts", pipelines=names), values)
         else:
             values |= {"review": verdict.review, "next_rung": verdict.rung}
-            session.execute(query("decide_gone", pipelines=names), values)
+            session.execute(query("decide_gone", pipelines=names, nothing_since=nothing_since), values)
     if any(is_part for *_, is_part in standings):
-        session.execute(query("wait_for_members", pipelines=names), stamp)
+        session.execute(query("wait_for_members", nothing_since=nothing_since), stamp)

@@ -29,7 +29,8 @@ LEFT JOIN work.sends n USING (key_id)
 -- The rows that share the request of a leading row.
 INSERT INTO work.chunk BY NAME
 SELECT
-    l.chunk_id, d.* EXCLUDE (request_group) REPLACE (l.request_hash AS request_hash, l.max_tokens AS max_tokens), false AS leads, coalesce(n.sends, 0) + 1 AS send, l.custom_id
+    l.chunk_id, d.* EXCLUDE (request_group) REPLACE (l.request_hash AS request_hash, l.max_tokens AS max_tokens),
+    false AS leads, coalesce(n.sends, 0) + 1 AS send, l.custom_id
 FROM work.shared s
 JOIN work.chunk l ON l.key_id = s.leader_key_id{leader}
 JOIN work.due d ON d.key_id = s.key_id{own}

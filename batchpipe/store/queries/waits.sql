@@ -55,8 +55,19 @@ WHERE kind = 'chunk_not_found' AND pipeline IN ({pipelines}) AND seq > coalesce(
 SELECT DISTINCT rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL, part <> ''
 FROM ledger.requests WHERE chunk_id = $chunk_id::UUID
 
+-- name: nothing_since
+-- True for a request `q` whose row was neither asked nor decided again since then.
+NOT EXISTS (
+    SELECT 1 FROM ledger.decisions d
+    WHERE d.pipeline IN ({pipelines}) AND d.key_id = q.key_id AND d.seq > q.seq
+)
+AND NOT EXISTS (
+    SELECT 1 FROM ledger.requests l
+    WHERE l.pipeline IN ({pipelines}) AND l.key_id = q.key_id AND l.seq > q.seq AND l.reason <> 'try'
+)
+
 -- name: decide_gone
--- Rows that were asked or decided again since then are left out: what came later stands.
+-- What came later stands.
 INSERT INTO ledger.decisions BY NAME
 SELECT
     q.pipeline, q.key_id, q.input_hash, q.prompt_version, q.policy_hash, q.fingerprint,
@@ -72,14 +83,7 @@ FROM ledger.requests q
 WHERE q.chunk_id = $chunk_id::UUID AND q.rung = $rung AND q.attempt = $attempt AND q.transients = $transients
     AND q.max_tokens = $max_tokens AND q.rungs = $rungs AND (q.earlier_answer IS NOT NULL) = $has_earlier
     AND q.reason <> 'try' AND q.part = ''
-    AND NOT EXISTS (
-        SELECT 1 FROM ledger.decisions d
-        WHERE d.pipeline IN ({pipelines}) AND d.key_id = q.key_id AND d.seq > q.seq
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM ledger.requests l
-        WHERE l.pipeline IN ({pipelines}) AND l.key_id = q.key_id AND l.seq > q.seq AND l.reason <> 'try'
-    )
+    AND {nothing_since}
 
 -- name: decide_gone_parts
 -- A member of a panel has one attempt less. One that was asked or decided again since then is left out.
@@ -114,14 +118,7 @@ SELECT DISTINCT ON (q.key_id)
     $now AS recorded_at, $seq AS seq
 FROM ledger.requests q
 WHERE q.chunk_id = $chunk_id::UUID AND q.reason <> 'try' AND q.part <> ''
-    AND NOT EXISTS (
-        SELECT 1 FROM ledger.decisions d
-        WHERE d.pipeline IN ({pipelines}) AND d.key_id = q.key_id AND d.seq > q.seq
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM ledger.requests l
-        WHERE l.pipeline IN ({pipelines}) AND l.key_id = q.key_id AND l.seq > q.seq AND l.reason <> 'try'
-    )
+    AND {nothing_since}
 
 -- name: booked
 -- The most that batches can have cost whose results are gone, and realtime calls without an answer: they were paid for.
