@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from calls import ask
+from helpers.reviewed import correct
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.call.options import DiffRequest
@@ -14,6 +15,7 @@ from batchpipe.commands.diff.diff import diff
 from batchpipe.commands.status.status import status
 from batchpipe.common.errors import PipelineError, UsageError
 
+KEPT_BY = {"rerun": "[rerun]\nprompt_changed = false\n", "review": ""}
 EDITED = BASIC.replace("{{ body }}", "Label this: {{ body }}")
 
 
@@ -74,6 +76,44 @@ def test_a_row_whose_text_changed_is_not_kept_because_another_column_left(projec
     assert words(project) == {"input_changed": 1, "kept": 5}
     assert project.run().submitted == 1
     assert words(project) == {"kept": 5, "unchanged": 1}
+
+
+SURE = "max_tokens = 200\naccept = 'score > 0.5'\n[[models]]\nmodel = \"claude-sonnet-4-6\"\nmax_tokens = 300"
+
+
+@pytest.mark.parametrize("outcome", ["wrong_enum", "errored_overloaded", "unsure", "failed"])
+@pytest.mark.parametrize("kept_by", ["rerun", "review"])
+def test_no_answer_to_an_earlier_input_is_kept_for_a_row_that_is_under_way(
+    project: Project, kept_by: str, outcome: str
+) -> None:
+    text = BASIC.replace("max_tokens = 200", SURE) if outcome == "unsure" else BASIC
+    text += '[review]\nwhere = "true"\n' + ("[retry]\nattempts = 1\n" if outcome == "failed" else "")
+    rows = numbered(6)
+    sure = {"outcome": "output", "output": {"label": "bug", "score": 0.9}}
+    project.faults({"requests": [sure]})
+    project.pipeline(text)
+    project.rows(rows)
+    project.run()
+    if kept_by == "review":
+        correct(project, {each["id"]: {} for each in rows})
+    rows[0]["body"] = "changed"
+    project.rows(rows)
+    if outcome == "unsure":
+        answer = {"outcome": "output", "output": {"label": "other", "score": 0.1}}
+    else:
+        answer = {"outcome": "wrong_enum" if outcome == "failed" else outcome}
+    project.faults({"requests": [{"match": "changed", "times": 1, **answer}, sure]})
+    project.run(no_wait=outcome != "failed")
+    project.pipeline(text.replace("{{ body }}", "Label this: {{ body }}") + KEPT_BY[kept_by])
+    result = project.run()
+    assert result.submitted == 1
+    assert result.rows["kept"] == 5
+    assert project.sql("SELECT _current, _model IS NOT NULL FROM demo WHERE id = 1") == [(True, True)]
+    asked = project.sql("SELECT arg_max(input_values[1], seq) FROM ledger.requests WHERE key = '[\"1\"]'")
+    shown = project.sql(
+        "SELECT r.input_values[1] FROM demo d JOIN ledger.requests r ON r.custom_id = d._custom_id WHERE id = 1"
+    )
+    assert shown == asked == [("changed",)]
 
 
 def test_rerun_parts_the_kinds_of_change(project: Project) -> None:

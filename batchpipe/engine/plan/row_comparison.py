@@ -93,6 +93,8 @@ def fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot, or
     session.execute(query("candidates", pipelines=quote_list(resolved.names), **_usable_rungs(resolved, snapshot)))
     _fill_next_rungs(session, resolved.height)
     fill_keep(session, resolved, snapshot, orders)
+    if session.one(Sql("SELECT EXISTS (FROM work.to_keep)"))[0]:
+        session.execute(query("keep_no_other_answer", pipelines=quote_list(resolved.names)))
 
 
 def is_new(

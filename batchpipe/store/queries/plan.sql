@@ -218,6 +218,34 @@ LEFT JOIN (
 ) f ON f.key_id = c.key_id AND f.started = c.started AND f.rung = d.rung AND c.state = 'retry' AND d.attempts > 0
 {snapshot_join}
 
+-- name: keep_no_other_answer
+-- A row that is under way, or has failed, keeps no answer to what its input was before. Its last decision says nothing of
+-- that: the answer that would be kept is older.
+DELETE FROM work.to_keep
+WHERE change <> 'input_changed'
+    AND key_id NOT IN (SELECT key_id FROM work.to_keep WHERE change = 'input_changed')
+    AND key_id IN (
+        WITH unanswered AS (SELECT key_id, standing_seq FROM work.candidates WHERE NOT answered),
+        last_answers AS (
+            SELECT key_id, arg_max(input_hash, seq) AS input_hash, arg_max(policy_hash, seq) AS policy_hash
+            FROM ledger.decisions
+            WHERE pipeline IN ({pipelines}) AND state IN ('accepted', 'kept')
+                AND key_id IN (SELECT key_id FROM unanswered)
+            GROUP BY key_id
+        ),
+        policies AS (
+            SELECT policy_hash, any_value([columns, types, [recipe::VARCHAR]]) AS hashed
+            FROM ledger.policies WHERE pipeline IN ({pipelines}) GROUP BY policy_hash
+        )
+        SELECT l.key_id
+        FROM unanswered u
+        JOIN last_answers l USING (key_id)
+        JOIN ledger.decisions d ON d.key_id = u.key_id AND d.seq = u.standing_seq AND d.pipeline IN ({pipelines})
+        LEFT JOIN policies p ON p.policy_hash = l.policy_hash
+        LEFT JOIN policies q ON q.policy_hash = d.policy_hash
+        WHERE NOT coalesce(l.input_hash = d.input_hash AND p.hashed = q.hashed, false)
+    )
+
 -- name: tries
 -- Answers that `batchpipe try` has paid for, if their model with its settings is a rung of the ladder.
 -- work.tries: One row is an answer that `try` bought for a request that may be due, with the commit that has it since.
