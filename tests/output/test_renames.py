@@ -431,3 +431,30 @@ def test_a_table_that_is_behind_after_another_table_and_back_is_written_again(pr
     project.pipeline()
     assert project.run().submitted == 0
     assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(5,)]
+
+
+@pytest.mark.parametrize("first", ["recovered", "answered"])
+def test_a_table_that_was_there_before_the_link_has_the_older_names_rows(
+    project: Project, typed: CommandLine, first: str
+) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run()
+    renamed(project, "demo", "better", "renamed_from = false\n")
+    if first == "recovered":
+        assert typed("recover", "better", "--from-raw").code == 0
+    else:
+        project.rows([{**row, "body": "an edited text"} for row in numbered(2)])
+        assert project.run("better").submitted == 1
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="better")
+    project.rows(numbered(4))
+    assert project.run("better").submitted == 0
+    assert project.sql("SELECT id, _current FROM better ORDER BY id") == [(key, True) for key in range(1, 5)]
+    columns = "id, label, score, _custom_id"
+    assert project.sql(f"SELECT {columns} FROM better ORDER BY id") == project.sql(
+        f"SELECT {columns} FROM demo ORDER BY id"
+    )
+    written = "SELECT count(*) FROM ledger.events WHERE kind = 'output_written'"
+    before = project.sql(written)
+    assert project.run("better").submitted == 0
+    assert project.sql(written) == before

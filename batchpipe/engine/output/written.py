@@ -28,7 +28,7 @@ class Written:
 
     `checksum` holds for the version `engine` of DuckDB, whose hash it is. `judge` is the judge hash of the checks and
     types under which `_current` was set last; None where it has to be set again for all rows. `behind` says that the
-    pipeline has written another table since: after a rename, or under another `table`.
+    pipeline has written another table since, or was linked with an older name since, whose rows the table lacks.
     """
 
     run_id: str | None

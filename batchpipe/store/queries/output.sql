@@ -173,14 +173,15 @@ SELECT count(*) FILTER (_current) FROM {table}
 SELECT EXISTS (SELECT 1 FROM {table} WHERE NOT _current)
 
 -- name: last_written
--- The table is behind where the pipeline, under this or an older name, has written another table since.
+-- The table is behind where the pipeline, under this or an older name, has written another table since, or where it has
+-- been linked with an older name since, whose rows the table lacks.
 SELECT e.run_id::VARCHAR, e.data, (SELECT count(*) FROM {table}) AS rows, coalesce(e.behind, false)
 FROM (SELECT 1) LEFT JOIN (
     SELECT arg_max(run_id, seq) FILTER (is_this) AS run_id, (arg_max(data, seq) FILTER (is_this))::VARCHAR AS data,
         max(seq) FILTER (NOT is_this) > max(seq) FILTER (is_this) AS behind
     FROM (
-        SELECT run_id, seq, data, (data ->> 'table') = $table AS is_this FROM ledger.events
-        WHERE kind = 'output_written' AND pipeline IN ({pipelines})
+        SELECT run_id, seq, data, coalesce((data ->> 'table') = $table, false) AS is_this FROM ledger.events
+        WHERE kind IN ('output_written', 'renamed') AND pipeline IN ({pipelines})
     )
 ) e ON true
 
