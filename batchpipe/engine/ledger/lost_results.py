@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 from batchpipe.common.durable import flush_folder
-from batchpipe.engine.ledger.raw_folder import BLOCK_BYTES, COMPRESSED, RawFolder, open_results, saving
+from batchpipe.engine.ledger.raw_folder import COMPRESSED, RawFolder, open_results, saving
 from batchpipe.engine.ledger.saved_chunk import SavedChunk
+from batchpipe.engine.ledger.seals import BLOCK_BYTES, LineSums, sealed
 from batchpipe.pipeline.sending import LOCAL
 
 SET_ASIDE = ".damaged"
@@ -19,17 +21,19 @@ SMALL_BYTES = 1 << 12
 
 
 def are_broken(folder: RawFolder, chunk_id: str) -> bool:
-    """Return whether the compressed results of a chunk cannot be read to their end. A folder of another person counts
-    as whole.
+    """Return whether the compressed results of a chunk cannot be read to their end, or are not what was written. A
+    folder of another person counts as whole.
     """
     path = _compressed(folder, chunk_id)
     if folder.results(chunk_id) != path:
         return False
+    sums = LineSums()
     try:
         with open_results(path) as file:
-            while file.read(BLOCK_BYTES):
-                pass
-        return path.stat().st_size == 0
+            while block := file.read(BLOCK_BYTES):
+                sums.add(block)
+        written = sealed(path)
+        return path.stat().st_size == 0 or (written is not None and written != sums.all())
     except PermissionError:
         return False
     except OSError:
@@ -76,13 +80,19 @@ def set_damaged_aside(folder: RawFolder, chunk_id: str) -> None:
 
 
 def keep_readable(folder: RawFolder, chunk_id: str) -> None:
-    """Keep the whole lines that can be read of a chunk's compressed results, and set the file aside."""
+    """Keep the whole lines that can be read of a chunk's compressed results, as they were written, and set the file
+    aside.
+    """
     path = _compressed(folder, chunk_id)
     if folder.results(chunk_id) != path:
         return
-    lines = _readable(path).rpartition(b"\n")
-    if lines[1]:
-        folder.write_results(chunk_id, lines[0] + lines[1])
+    lines = _readable(path).split(b"\n")[:-1]
+    with suppress(OSError):
+        written = sealed(path)
+        known = set(written or ())
+        lines = [line for line in lines if written is None or crc32(line) in known]
+    if lines:
+        folder.write_results(chunk_id, b"\n".join([*lines, b""]))
     set_damaged_aside(folder, chunk_id)
 
 

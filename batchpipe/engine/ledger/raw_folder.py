@@ -25,6 +25,7 @@ from batchpipe.common.durable import flush_folder
 from batchpipe.common.held_room import ANSWER_BYTES, HeldRoom
 from batchpipe.engine.ledger.renames import linked_by, rename_links
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, Note, SavedChunk, read_chunk
+from batchpipe.engine.ledger.seals import BLOCK_BYTES, LineSums, file_sum, seal, with_sum, without_sum
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
@@ -38,7 +39,6 @@ PARQUET_MARK = b"PAR1"  # a Parquet file begins and ends with it
 JOURNAL = ".calls.log"
 OPENED = b'{"opened": true}\n'  # the first line of a journal
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK, JOURNAL)
-BLOCK_BYTES = 1 << 20
 # What a chunk is known by where its JSON file is lost. A plain file alone is left by a run of the local model that was
 # killed, and costs nothing.
 OF_CHUNKS = (CHUNK, REQUESTS, COMPRESSED)
@@ -104,9 +104,12 @@ class RawFolder:
             return
         part = _part(packed)
         try:
+            sums = LineSums()
             with plain.open("rb") as source, arrow().output_stream(str(part), compression="zstd") as target:
                 while block := source.read(BLOCK_BYTES):
                     target.write(block)
+                    sums.add(block)
+            seal(part, sums.all())
             _flush(part)
             modes.settle(part)
             part.replace(packed)
@@ -157,7 +160,7 @@ class RawFolder:
         """Save the JSON file of a chunk, and replace an older one."""
         path = self.path / f"{saved.chunk_id}{CHUNK}"
         part = _part(path)
-        text = json.dumps(asdict(saved), default=str)
+        text = with_sum(json.dumps(asdict(saved), default=str))
         with saving(path):
             with open(part, "w", encoding="utf-8", opener=modes.opener) as file:
                 file.write(text)
@@ -192,13 +195,17 @@ class RawFolder:
         ids = (name.removesuffix(suffix) for suffix in OF_CHUNKS for name in names if name.endswith(suffix))
         return list(dict.fromkeys(each for each in ids if _CHUNK_ID.fullmatch(each)))
 
-    def has_requests(self, chunk_id: str) -> bool:
-        """Return whether the file of a chunk's requests is there and has its beginning and its end."""
+    def has_requests(self, saved: SavedChunk) -> bool:
+        """Return whether the file of a chunk's requests is there as it was written; of a file of before, whether it has
+        its beginning and its end.
+        """
+        path = self.requests(saved.chunk_id)
         try:
-            with self.requests(chunk_id).open("rb") as file:
+            with path.open("rb") as file:
                 begins = file.read(len(PARQUET_MARK))
                 file.seek(-len(PARQUET_MARK), os.SEEK_END)
-                return begins == file.read() == PARQUET_MARK
+                whole = begins == file.read() == PARQUET_MARK
+            return whole and saved.requests_sum in ("", file_sum(path))
         except OSError:
             return False
 
@@ -207,8 +214,8 @@ class RawFolder:
         chunk.
         """
         try:
-            with (self.path / f"{chunk_id}{CHUNK}").open(encoding="utf-8") as file:
-                begun, found, _ = file.read(HEAD_CHARACTERS).partition(HEAD_ENDS)
+            text = without_sum((self.path / f"{chunk_id}{CHUNK}").read_text(encoding="utf-8"))
+            begun, found, _ = text[:HEAD_CHARACTERS].partition(HEAD_ENDS)
             head = ChunkHead(**json.loads(begun + "}")) if found else None
             return head if head is not None and head.is_of(chunk_id) else None
         except (OSError, ValueError, TypeError, RecursionError):
@@ -292,7 +299,7 @@ def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], f
 
         folder.write_requests(chunk_id, write)
     for saved in _chunks_to_save(session, chunk_ids, file):
-        folder.save_chunk(saved)
+        folder.save_chunk(replace(saved, requests_sum=file_sum(folder.requests(saved.chunk_id))))
 
 
 def restore_requests(session: Session, path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.decide.fingerprint import of_number
+from batchpipe.engine.ledger.seals import without_sum
 
 # Hashes in the file of a chunk, which schema version 1 wrote as decimal numbers.
 HASHES_OF_CHUNK = (
@@ -38,7 +39,7 @@ class SavedChunk:
 
     `database` is the id that the database got when it was made, `file` the name of its file. `links` are the links of
     renames, as (pipeline, older name), that connect its pipeline with others. `version` and `policy` are rows of the
-    ledger.
+    ledger. `requests_sum` is the checksum of the file of its requests; "" in files of before.
     """
 
     chunk_id: str
@@ -50,6 +51,7 @@ class SavedChunk:
     version: Mapping[str, Any]
     policy: Mapping[str, Any]
     notes: Sequence[Note] = ()
+    requests_sum: str = ""
 
     @property
     def requests(self) -> int:
@@ -90,7 +92,7 @@ def read_chunk(path: Path, chunk_id: str) -> SavedChunk | None:
     of another chunk.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(without_sum(path.read_text(encoding="utf-8")))
         notes = [
             Note(
                 kind=each["kind"],

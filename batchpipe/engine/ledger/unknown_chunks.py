@@ -167,7 +167,7 @@ class RawLog:
             saved = folder.saved_chunk(chunk_id)
             if saved is not None and _is_emulated(saved) != self.emulated:
                 continue
-            if saved is None or not folder.has_requests(chunk_id):
+            if saved is None or not folder.has_requests(saved):
                 unread += [chunk_id] if mine and chunk_id not in given_up else []
             elif chunk_id not in given_up or not are_broken(folder, chunk_id):
                 sort = lost if mine and answers_are_lost(folder, chunk_id, saved) else ours if mine else others
