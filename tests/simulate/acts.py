@@ -233,14 +233,14 @@ def _plan(play: Play, chance: random.Random) -> None:
 
 def _results_file(play: Play, chance: random.Random) -> None:
     """Write the output table to a file; where the command ended well, the file has every row of the table."""
-    name = play.project.name
+    name, table = play.project.name, play.project.table
     called = play.call("results", name, "--to", "out.csv", "--force", trouble=trouble(play, chance))
     if called.code != 0:
         return
     with unwatched(), (play.root / "out.csv").open(encoding="utf-8-sig", newline="") as file:
         written = sum(1 for _ in csv.DictReader(file))
     with opened(play.database) as connection:
-        rows = connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+        rows = connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
     if written != rows:
         what = f"{called}: {written} rows are written, the table has {rows}"
         raise ViolatedError(Violation(rule="a file of results is whole", what=what))

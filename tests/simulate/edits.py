@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .project import LABELS, LADDERS, MANNERS, MEMBERS, NAMES, Project
+from .switches import SWITCHES
 
 MOST_ROWS = 30
 KEY_TYPES = ("BIGINT", "INTEGER", "VARCHAR", "DOUBLE", "DECIMAL(12, 2)")
@@ -134,6 +135,16 @@ def _draw_pictures(project: Project, chance: random.Random) -> None:
         project.drawn[key] = chance.choice((0, 1, 2, chance.randint(3, 999_999)))
 
 
+def turn_a_switch(project: Project, chance: random.Random) -> None:
+    """Turn one of the file's switches; now and then back."""
+    name = chance.choice(list(SWITCHES))
+    project.turn(name, chance.choice(("", *SWITCHES[name].values)))
+
+
+def _edit_local(project: Project, chance: random.Random) -> None:
+    project.local = not project.local
+
+
 def _edit_chunks(project: Project, chance: random.Random) -> None:
     project.max_requests = chance.choice((1, 2, 4, 6, 50))
 
@@ -175,6 +186,8 @@ EDITS: Mapping[str, Edit] = {
     "edit the pictures": Edit(weight=1, make=_edit_pictures),
     "draw pictures": Edit(weight=2, make=_draw_pictures),
     "edit the chunks": Edit(weight=2, make=_edit_chunks),
+    "turn a switch": Edit(weight=6, make=turn_a_switch),
+    "edit the local model": Edit(weight=1, make=_edit_local),
     "edit the modes": Edit(weight=3, make=_edit_modes),
     "edit items": Edit(weight=1, make=_edit_items),
     "edit the hook": Edit(weight=1, make=_edit_hook),

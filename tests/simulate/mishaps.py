@@ -185,6 +185,23 @@ def delete_locks(play: Play, chance: random.Random) -> None:
         path.unlink()
 
 
+def _rot(play: Play, chance: random.Random) -> None:
+    """Flip a bit of a raw file. What was received in it counts as received no more: no disk gives it back."""
+    files = sorted((play.root / ".batchpipe" / "raw").glob("*-*.*"))
+    files = [each for each in files if each.is_file() and each.stat().st_size]
+    if not files:
+        return
+    play.world.counts["bits flipped"] += 1
+    path = chance.choice(files)
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    chunk_id = path.name.partition(".")[0]
+    play.world.say(f"    a bit of {path.suffixes} flips")
+    play.received -= {each for each in play.received if each[0] == chunk_id}
+    play.rotten.add(chunk_id)
+
+
 def _remove(root: Path) -> None:
     for name in (DATABASE, f"{DATABASE}.wal"):
         (root / name).unlink(missing_ok=True)
@@ -214,6 +231,7 @@ MISHAPS: Mapping[str, Mishap] = {
     "a backup is restored": Mishap(weight=2, happen=_outside(_restore)),
     "the database is lost": Mishap(weight=1, happen=_outside(_lose)),
     "locks are deleted": Mishap(weight=1, happen=_outside(delete_locks)),
+    "a bit flips": Mishap(weight=1, happen=_outside(_rot)),
 }
 
 

@@ -19,7 +19,7 @@ from . import rules
 from .acts import ACTS, trouble
 from .computer import Called, Computer
 from .disk import of_world, unwatched
-from .edits import EDITS, add_rows
+from .edits import EDITS, add_rows, turn_a_switch
 from .history import Step
 from .mishaps import DATABASE, MISHAPS, older_image
 from .project import LADDERS, Project
@@ -55,7 +55,8 @@ class Played:
 class Play:
     """A seed under way: its world, its provider, its project and its machines.
 
-    `rival` is another process on the same project. `resting`: the last run ended with nothing in flight.
+    `rival` is another process on the same project. `resting`: the last run ended with nothing in flight. `rotten` are
+    the chunks of which a raw file was damaged.
     """
 
     world: World
@@ -66,6 +67,7 @@ class Play:
     licences: Licences = field(default_factory=Licences)
     days: Days = field(default_factory=Days)
     received: set[tuple[str, str]] = field(default_factory=set)
+    rotten: set[str] = field(default_factory=set)
     backups: list[dict[str, bytes]] = field(default_factory=list)
     resting: bool = False
 
@@ -132,6 +134,7 @@ class Play:
         self.world.say("settle")
         project = self.project
         project.max_usd, project.day_usd, project.all_usd, project.all_day_usd, project.pilot = "", "", "", "", 0
+        project.turn("month", "")
         which = "--all" if project.followers else project.name
         self.write()
         self.provider.rules(project.provider_rules(delay_seconds=600.0))
@@ -152,7 +155,7 @@ class Play:
         sent = sum(each.get("submitted") or 0 for each in (found if isinstance(found, list) else [found]))
         if sent:
             raise ViolatedError(Violation(rule="nothing is due at rest", what=f"the next run sent {sent}"))
-        self._first(rules.of_raw(self.database, self.received))
+        self._first(rules.of_raw(self.database, self.received, project, again.talk))
         self._first(rules.of_whole_output(self.database, project))
         self._first(rules.of_secrets(self.root))
 
@@ -171,6 +174,7 @@ class Play:
 
     def _hold(self, called: Called) -> None:
         self._first(rules.of_words(called))
+        self._first(rules.of_raw_files(self.root, self.rotten))
         new = self.provider.look()
         # A realtime call whose reply was lost, on the way or with the machine, is booked, and asked again.
         self.licences.places |= {each.place for each in new if each.lost}
@@ -189,7 +193,7 @@ class Play:
             self._first(rules.of_output(self.database, self.project, self.provider.sales, judged=judged))
             if called.code in DONE and "--all" in called.words and not self.project.has_budget:
                 self._first(rules.of_chain(self.database, self.project, self.provider.sales))
-            self.received |= rules.raw_ids(self.root)
+            self.received |= {each for each in rules.raw_ids(self.root) if each[0] not in self.rotten}
 
     def _first(self, violations: Iterable[Violation]) -> None:
         for violation in violations:
@@ -211,6 +215,8 @@ def begin(project: Project, chance: random.Random) -> None:
         if chance.random() < 0.25:
             EDITS[kind].make(project, chance)
     project.judged = chance.random() < 0.5
+    for _ in range(chance.choice((0, 0, 1, 2))):
+        turn_a_switch(project, chance)
 
 
 def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:

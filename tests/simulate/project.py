@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .pictures import drawn_words, picture
+from .switches import SWITCHES
 
 LOW, MIDDLE, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-8"
 LUNA, MINI = "openai:gpt-6-luna", "openai:gpt-5.4-mini"
@@ -29,18 +30,13 @@ MEMBERS: Mapping[str, Sequence[str]] = {
     "mixed": (MINI, HIGH),
 }
 LOWEST = tuple(each.rpartition(":")[2] for each in (LOW, LUNA, LITE))
+FOLLOWERS = ("follow", "digest")  # each of them reads the pipeline before it
 NAMES = ("demo", "kinds", "sorted")  # that a pipeline gets, one after the other
 LABELS = ("billing", "bug", "other")
 # What a row's text says of its answer. The emulator's rules obey it.
 MANNERS = ("", "", "", "", "wrong;", "hiccup;", "long;", "refused;", "unsure;", "empty;", "broken;")
 LEAST_SCORE = 0.2
 PHOTO = ", 'photos/' || CAST(CAST(id AS DOUBLE) AS BIGINT) || '.png' AS photo"
-JUDGED = """[review]
-where = "true"
-[eval]
-gold = "SELECT id, label FROM read_csv('gold.csv')"
-fields = { label = "exact" }
-"""
 LOCAL = """[[models]]
 model = "local"
 accept = "_confidence >= 0.4"
@@ -61,7 +57,8 @@ class Project:
     `kept` are the keys of rows whose answers an order keeps under an older prompt. `names` are all names so far.
     `samples` is how often the first rung asks, `member` who votes there beside it; `most_samples` what it ever was.
     `all_usd` is what all pipelines may spend together. `local` says that the ladder begins with the local model, which
-    cannot answer a field of free text or a list.
+    cannot answer a field of free text or a list. `turned` has what stands at the switches that were turned; `lax` says
+    that changed rows may have been kept since.
     """
 
     name: str = "demo"
@@ -101,6 +98,8 @@ class Project:
     next_key: int = 1
     kept: set[int] = field(default_factory=set)
     names: list[str] = field(default_factory=lambda: ["demo"])
+    turned: dict[str, str] = field(default_factory=dict)
+    lax: bool = False
 
     @property
     def reviewed(self) -> dict[tuple[int, str], str]:
@@ -108,9 +107,14 @@ class Project:
         return dict(self.said)
 
     @property
+    def table(self) -> str:
+        """Return the name of the output table."""
+        return "labelled" if self.turned.get("table") else self.name
+
+    @property
     def has_budget(self) -> bool:
         """Return whether anything bounds what may be spent."""
-        return any((self.max_usd, self.day_usd, self.all_usd, self.all_day_usd))
+        return any((self.max_usd, self.day_usd, self.all_usd, self.all_day_usd, self.at("budget")))
 
     @property
     def has_note(self) -> bool:
@@ -125,76 +129,106 @@ class Project:
     @property
     def pipelines(self) -> list[str]:
         """Return the names of the pipelines, each of which reads the one before it."""
-        return [self.name, *("follow", "digest")[: self.followers]]
+        return [self.name, *FOLLOWERS[: self.followers]]
 
     def rename(self, name: str) -> None:
         """Give the pipeline another name, with a word of its old one."""
         self.renamed_from, self.name = self.name, name
         self.names.append(name)
 
+    def turn(self, name: str, value: str) -> None:
+        """Turn a switch of the file. Under another key a person has said nothing of a row yet, or said it before."""
+        if name == "key" and value != self.turned.get(name, ""):
+            self.perhaps |= self.reviewed.keys()
+            self.said.clear()
+        if name == "rerun" and value:
+            self.lax = True
+        self.turned[name] = value
+
+    def at(self, place: str) -> str:
+        """Return what stands at a place of the file where switches are."""
+        here = ((name, switch) for name, switch in SWITCHES.items() if switch.place == place)
+        return "".join(self.turned.get(name) or switch.as_it_is for name, switch in here)
+
     def text(self) -> str:
         """Return the pipeline file."""
         renamed = f'renamed_from = "{self.renamed_from}"\n' if self.renamed_from else ""
         local = LOCAL if self.local else ""
         column = f'column = "{self.score_column}"\n' if self.score_column else ""
-        note = '[output.fields.note]\ntype = "string"\n' if self.has_note else ""
+        note = f'[output.fields.note]\ntype = "string"\n{self.at("note")}' if self.has_note else ""
         check = f'[output.checks]\nsure = "score > {LEAST_SCORE}"\n' if self.check else ""
-        pilot = f"[pilot]\nrows = {self.pilot}\n" if self.pilot else ""
+        pilot = f"[pilot]\nrows = {self.pilot}\n{self.at('pilot')}" if self.pilot else ""
         reserve = f'reserve = "{self.reserve}"\n' if self.reserve else ""
-        budget = _budget(self.max_usd, self.day_usd, reserve)
+        budget = _budget(self.max_usd, self.day_usd, reserve, self.at("budget"))
         photo, shown = (PHOTO, "{{ image(photo) }}") if self.pictures else ("", "")
         items, tables = "", ""
         if self.has_items:
             items = '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n'
             tables = '[output.rows]\nwords = "words_of_rows"\n'
-        judged = JUDGED if self.judged or self.local else ""
-        judged += 'confidence = "score"\n' if self.local else ""
-        hook = f"[output]\nafter = {json.dumps(self.after())}\n" if self.hook else ""
+        judged = self._judged() if self.judged or self.local else ""
+        hook = f"after = {json.dumps(self.after())}\n" if self.hook else ""
+        rerun = f"[rerun]\n{self.at('rerun')}"
         stragglers = f"stragglers = {self.stragglers}\n" if self.stragglers else ""
         ladder = "".join(
             f"[[models]]\n{self.asked_of(model, place)}"
             + ('mode = "realtime"\n' if place in self.realtime else "")
             + ('accept = "score >= 0.5"\n' if self.accept and place + 1 < len(self.models) else "")
+            + (self.at("upper") if place else "")
             for place, model in enumerate(self.models)
         )
         return f"""{renamed}
 [input]
-query = "SELECT id, body{photo} FROM read_csv('rows.csv', types = {{'id': '{self.key_type}', 'body': 'VARCHAR'}})"
-key = "id"
-[prompt]
+query = '''
+SELECT id, body, CAST(id AS DOUBLE)::BIGINT % 2 AS part, CAST(id AS DOUBLE)::BIGINT // 2 AS half{photo}
+FROM read_csv('rows.csv', types = {{'id': '{self.key_type}', 'body': 'VARCHAR'}})'''
+{self.at("input")}[prompt]
 user_text = "{self.common} <<{{{{ body }}}}>>{shown}"
-{hook}[output.fields.label]
+{self.at("prompt")}{self.at("turns")}[output]
+{self.at("output")}{hook}[output.fields.label]
 type = "string"
-enum = ["billing", "bug", "other"]
-[output.fields.score]
+{self.at("labels")}[output.fields.score]
 type = "number"
 {column}{note}{items}{tables}{check}{local}{ladder}
 [chunking]
 max_requests = {self.max_requests}
 max_in_flight = 40
-[retry]
+{self.at("chunking")}[retry]
 attempts = {self.attempts}
-{stragglers}{pilot}{budget}{judged}"""
+{self.at("retry")}{stragglers}{rerun}{pilot}{budget}{judged}"""
 
     def asked_of(self, model: str, place: int) -> str:
         """Return whom a rung asks, how often, and with how much room for the answer."""
         if place == 0 and self.member and self.member not in self.models:
-            return f'panel = ["{model}", "{self.member}"]\nmax_tokens = 2_000\n'
-        samples = f"samples = {self.samples}\n" if place == 0 and self.samples > 1 else ""
+            return f'panel = ["{model}", "{self.member}"]\nmax_tokens = 2_000\n{self.at("votes")}'
+        samples = f"samples = {self.samples}\n{self.at('votes')}" if place == 0 and self.samples > 1 else ""
         return f'model = "{model}"\n{samples}max_tokens = {room(model, place)}\n'
+
+    def whole_key(self, key: int) -> list[int]:
+        """Return the values of a row's key columns."""
+        columns = self.at("input")
+        return [key, *([key % 2] if "part" in columns else []), *([key // 2] if "half" in columns else [])]
 
     def after(self) -> list[str]:
         """Return the statements that run after each commit of results."""
         return [
             "ATTACH 'hooked.duckdb' AS hooked",
             "CREATE TABLE IF NOT EXISTS hooked.seen (answers BIGINT)",
-            f"INSERT INTO hooked.seen SELECT count(*) FROM {self.name} WHERE _current",
+            f"INSERT INTO hooked.seen SELECT count(*) FROM {self.table} WHERE _current",
         ]
+
+    def _judged(self) -> str:
+        """Return the tables of reviews and of gold rows."""
+        confidence = 'confidence = "score"\n' if self.local else ""
+        compared = self.at("judge") or '[eval.fields]\nlabel = "exact"\n'
+        of_key = {"part": ", id % 2 AS part", "half": ", id // 2 AS half"}
+        key = "".join(column for name, column in of_key.items() if name in self.at("input"))
+        gold = f"[eval]\ngold = \"SELECT id{key}, label FROM read_csv('gold.csv')\"\n"
+        return f'[review]\nwhere = "true"\n{self.at("review")}{gold}{confidence}{compared}'
 
     def follower(self, name: str) -> str:
         """Return the file of a pipeline that reads another one's table."""
         if name == "follow":
-            read = FOLLOWED.format(table=self.name)
+            read = FOLLOWED.format(table=self.table)
             query, key, text, allowed = f"{read} WHERE label <> 'other'", "id", "Follow <<{{ body }}>>", ["yes", "no"]
         else:
             read = "SELECT reply, count(*) AS answers FROM follow GROUP BY reply"
@@ -251,6 +285,7 @@ attempts = {self.attempts}
         unsure = {"label": "other", "score": 0.1, **more_fields}
         return {
             "requests": [
+                {"match": "Judge <<", "outcome": "output", "output": {"correct": True, "reason": "the same"}},
                 {"match": "Follow <<", "outcome": "output", "output": {"reply": "yes"}},
                 {"match": "Digest <<", "outcome": "output", "output": {"digest": "a"}},
                 {"match": "wrong;", "outcome": "wrong_enum", "times": 1},
@@ -275,18 +310,19 @@ attempts = {self.attempts}
         return self.rows[key] + self._drawn(key) if key in self.rows else ""
 
     def seen(self, key: int) -> list[tuple[int, str]]:
-        """Return what a person may have seen of a row: what is shown today, or its text before it had a picture.
+        """Return what a person may have seen of a row: what is shown today, or its text with or without its picture.
 
-        A column that the prompt shows since then is no other input of a row that was looked at before.
+        A column that the prompt shows since then, or no more, is no other input of a row that was looked at before.
         """
-        return [(key, self.shown(key)), (key, self.rows.get(key, ""))]
+        body, drawn = self.rows.get(key, ""), drawn_words(self.drawn.get(key, 0))
+        return [(key, self.shown(key)), (key, body), (key, body + drawn)]
 
     def _drawn(self, key: int) -> str:
         return drawn_words(self.drawn.get(key, 0)) if self.pictures else ""
 
     def valid(self, text: str, answer: str | None) -> bool:
         """Return whether an answer to a question is valid today."""
-        for start, name in (("Follow <<", "reply"), ("Digest <<", "digest")):
+        for start, name in (("Judge <<", "correct"), ("Follow <<", "reply"), ("Digest <<", "digest")):
             if text.startswith(start):
                 return name in (answer or "")
         return self.fields(answer) is not None
@@ -301,12 +337,13 @@ attempts = {self.attempts}
             return None
         if not isinstance(found.get("score"), int | float) or (self.check and found["score"] <= LEAST_SCORE):
             return None
-        names = ("label", "score", *(["note"] if self.has_note else []), *(["words"] if self.has_items else []))
-        if set(found) != set(names) or (self.has_note and not isinstance(found["note"], str)):
+        names = {"label", "score", *(["note"] if self.has_note else []), *(["words"] if self.has_items else [])}
+        may_miss = {"note"} if self.at("note") else set()
+        if not names - may_miss <= found.keys() <= names or not isinstance(found.get("note", ""), str):
             return None
         if self.has_items and not isinstance(found["words"], list):
             return None
-        return {name: found[name] for name in names}
+        return {name: found.get(name) for name in names}
 
 
 def room(model: str, place: int) -> int:
@@ -319,7 +356,7 @@ def true_label(body: str) -> str:
     return body.partition(" is ")[2].partition(";")[0]
 
 
-def _budget(ever_usd: str, day_usd: str, reserve: str) -> str:
+def _budget(ever_usd: str, day_usd: str, reserve: str, month: str = "") -> str:
     ever = f"max_usd = {ever_usd}\n" if ever_usd else ""
     day = f"max_usd_per_day = {day_usd}\n" if day_usd else ""
-    return f"[budget]\n{ever}{day}{reserve}" if ever or day else ""
+    return f"[budget]\n{ever}{day}{month}{reserve}" if ever or day or month else ""

@@ -13,6 +13,7 @@ from typing import Any
 from batchpipe.emulator.service.store import Store
 
 from .pictures import words_of_pictures
+from .switches import SHOWN
 
 QUESTION = re.compile(r"^.*?<<.*?>>", re.DOTALL)
 AT_ONCE = re.compile(r"/v1/messages|/v1/responses|/v1/chat/completions|/v1beta/models/([^/:]+):(?:g|streamG)enerate.*")
@@ -51,6 +52,7 @@ class Result:
 
 
 NOTHING = Result()
+OF_SCHEMA = ("output_config", "text", "generationConfig", "response_format", "tools")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +112,9 @@ def asked(body: Mapping[str, Any], custom_id: str = "", model: str = "") -> Aske
     texts = list(_texts(body))
     found = (QUESTION.match(text) for text in texts)
     text = next((match[0] for match in found if match), "") + "".join(words_of_pictures(each) for each in texts)
-    named = (body.get("output_config"), body.get("text"), body.get("generationConfig"), body.get("response_format"))
-    schema = json.dumps([_without_room(each) for each in named if each], sort_keys=True)
+    schema = json.dumps([_without_room(body[name]) for name in OF_SCHEMA if body.get(name)], sort_keys=True)
+    schema += "".join(each for each in _texts(_system(body)) if "<<" not in each)
+    schema += "".join(each for each in texts if each == SHOWN)
     return Asked(custom_id=custom_id, model=str(body.get("model") or model), text=text, schema=schema)
 
 
@@ -141,18 +144,24 @@ def _of_anthropic(message: Mapping[str, Any]) -> Result:
         return NOTHING
     usage = message["usage"]
     return Result(
-        answer="".join(each["text"] for each in message["content"] if each.get("type") == "text"),
-        finished=message.get("stop_reason") == "end_turn",
+        answer="".join(_said(each) for each in message["content"]),
+        finished=message.get("stop_reason") in ("end_turn", "tool_use"),
         input_tokens=usage["input_tokens"],
         output_tokens=usage["output_tokens"],
         name=message["id"],
     )
 
 
+def _said(block: Mapping[str, Any]) -> str:
+    """Return what a block of an answer says: its text, or the fields that are given to the tool."""
+    return json.dumps(block["input"]) if block.get("type") == "tool_use" else str(block.get("text", ""))
+
+
 def _of_openai(response: Mapping[str, Any]) -> Result:
     parts = [part for each in response["output"] if each["type"] == "message" for part in each["content"]]
+    given = (str(each["arguments"]) for each in response["output"] if each["type"] == "function_call")
     return Result(
-        answer="".join(part["text"] for part in parts if part["type"] == "output_text"),
+        answer="".join(part["text"] for part in parts if part["type"] == "output_text") + "".join(given),
         finished=response["status"] == "completed" and all(part["type"] == "output_text" for part in parts),
         input_tokens=response["usage"]["input_tokens"],
         output_tokens=response["usage"]["output_tokens"],
@@ -166,7 +175,10 @@ def _of_gemini(response: Mapping[str, Any]) -> Result:
     candidate = candidates[0]
     parts = (candidate.get("content") or {}).get("parts") or ()
     return Result(
-        answer="".join(part.get("text", "") for part in parts),
+        answer="".join(
+            json.dumps(part["functionCall"]["args"]) if "functionCall" in part else part.get("text", "")
+            for part in parts
+        ),
         finished=candidate.get("finishReason") == "STOP",
         input_tokens=usage.get("promptTokenCount", 0),
         output_tokens=usage.get("candidatesTokenCount", 0) + usage.get("thoughtsTokenCount", 0),
@@ -185,7 +197,16 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _without_room(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _system(body: Mapping[str, Any]) -> Any:
+    """Return the system prompt of a request of any protocol."""
+    turns = [*(body.get("input") or ()), *(body.get("messages") or ())]
+    said = [each for each in turns if isinstance(each, dict) and each.get("role") == "system"]
+    return [body.get("system"), body.get("systemInstruction"), said]
+
+
+def _without_room(config: Any) -> Any:
+    if not isinstance(config, Mapping):
+        return config
     return {name: value for name, value in config.items() if name not in ("maxOutputTokens", "thinkingConfig")}
 
 
