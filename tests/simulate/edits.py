@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .parts.switches import SWITCHES
 from .project import LABELS, LADDERS, MANNERS, MEMBERS, NAMES, Project
-from .switches import SWITCHES
 
 MOST_ROWS = 30
 KEY_TYPES = ("BIGINT", "INTEGER", "VARCHAR", "DOUBLE", "DECIMAL(12, 2)")

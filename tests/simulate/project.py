@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .pictures import drawn_words, picture
-from .switches import SWITCHES
+from .parts.pictures import drawn_words, picture
+from .parts.switches import SWITCHES
 
 LOW, MIDDLE, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-8"
 LUNA, MINI = "openai:gpt-6-luna", "openai:gpt-5.4-mini"

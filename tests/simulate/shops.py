@@ -12,8 +12,8 @@ from typing import Any
 
 from batchpipe.emulator.service.store import Store
 
-from .pictures import words_of_pictures
-from .switches import SHOWN
+from .parts.pictures import words_of_pictures
+from .parts.switches import SHOWN
 
 QUESTION = re.compile(r"^.*?<<.*?>>", re.DOTALL)
 AT_ONCE = re.compile(r"/v1/messages|/v1/responses|/v1/chat/completions|/v1beta/models/([^/:]+):(?:g|streamG)enerate.*")
