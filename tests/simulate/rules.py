@@ -307,24 +307,24 @@ def _raw_files(root: Path) -> Iterator[tuple[str, bytes]]:
             if path.name.endswith(".part"):
                 continue
             if path.name.endswith(".zst"):
-                yield path.name, _unpacked(path)
+                yield path.name, _unpacked(path) or b""
             else:
                 yield path.name, path.read_bytes()
 
 
-def _unpacked(path: Path) -> bytes:
-    """Return what a compressed file holds; nothing where it is damaged."""
+def _unpacked(path: Path) -> bytes | None:
+    """Return what a compressed file holds; None where it is damaged."""
     try:
         return bytes(pyarrow.input_stream(str(path), compression="zstd").read())
     except OSError:
-        return b""
+        return None
 
 
 def of_raw_files(root: Path, rotten: Collection[str]) -> Iterator[Violation]:
     """Yield the compressed files of results that cannot be read, but those of chunks that are `rotten`."""
     with unwatched():
         for path in sorted((root / ".batchpipe" / "raw").glob("*.zst")):
-            if path.name.partition(".")[0] not in rotten and not _unpacked(path):
+            if path.name.partition(".")[0] not in rotten and _unpacked(path) is None:
                 yield Violation(rule="no raw file is damaged", what=f"{path.name} cannot be read")
 
 
