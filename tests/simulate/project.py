@@ -57,8 +57,8 @@ class Project:
     `kept` are the keys of rows whose answers an order keeps under an older prompt. `names` are all names so far.
     `samples` is how often the first rung asks, `member` who votes there beside it; `most_samples` what it ever was.
     `all_usd` is what all pipelines may spend together. `local` says that the ladder begins with the local model, which
-    cannot answer a field of free text or a list. `turned` has what stands at the switches that were turned; `lax` says
-    that changed rows may have been kept since.
+    cannot answer a field of free text or a list. `turned` has what stands at the switches that were turned; `lax` has
+    the settings of `[rerun]` that there ever were, by which changed rows may have been kept.
     """
 
     name: str = "demo"
@@ -99,7 +99,7 @@ class Project:
     kept: set[int] = field(default_factory=set)
     names: list[str] = field(default_factory=lambda: ["demo"])
     turned: dict[str, str] = field(default_factory=dict)
-    lax: bool = False
+    lax: set[str] = field(default_factory=set)
 
     @property
     def reviewed(self) -> dict[tuple[int, str], str]:
@@ -142,7 +142,7 @@ class Project:
             self.perhaps |= self.reviewed.keys()
             self.said.clear()
         if name == "rerun" and value:
-            self.lax = True
+            self.lax.add(value.partition(" ")[0])
         self.turned[name] = value
 
     def at(self, place: str) -> str:
@@ -304,6 +304,10 @@ attempts = {self.attempts}
     def asked(self, key: int) -> str:
         """Return what the model is asked about a row."""
         return f"{self.common} <<{self.rows[key]}>>{self._drawn(key)}"
+
+    def may_keep(self, text: str, key: int) -> bool:
+        """Return whether a row may have been kept, changed as it is, with the answer to a question of before."""
+        return key in self.kept or "input_changed" in self.lax or (bool(self.lax) and f"<<{self.rows[key]}>>" in text)
 
     def shown(self, key: int) -> str:
         """Return what a person sees of a row of the input; no text of another row."""

@@ -180,7 +180,7 @@ def _of_row(
         if key not in project.kept:
             yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
         return
-    if sale.text != project.asked(key) and key not in project.kept and not project.lax:
+    if sale.text != project.asked(key) and not project.may_keep(sale.text, key):
         yield Violation(rule=rule, what=f"row {key} is current for {sale.text!r}, today {project.asked(key)!r}")
         return
     fields = project.fields(sale.answer)
