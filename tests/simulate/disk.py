@@ -46,6 +46,7 @@ class Disk:
         self.reached = reached
         self.full = False
         self._flushed: Files = {}
+        self._begun: Files = {}
         self._renamed: list[tuple[str, str, bytes | None, bytes | None]] = []
 
     def read(self) -> Files:
@@ -95,8 +96,13 @@ class Disk:
     def begin(self) -> None:
         """Begin to see operations. What the disk holds now counts as flushed."""
         self._flushed = {name: content for name, content in self.read().items() if RAW in name}
+        self._begun = dict(self._flushed)
         self._renamed = []
         self.full = False
+
+    def learn(self, other: Disk) -> None:
+        """Learn what another process has flushed meanwhile: they write to one disk."""
+        self._flushed |= {name: each for name, each in other._flushed.items() if other._begun.get(name) != each}
 
     def seen(self, event: str, arguments: tuple[Any, ...]) -> None:
         """See one operation of Python on files; raises OSError where the disk is full."""
@@ -160,12 +166,14 @@ def _shown(name: str) -> str:
 
 @contextmanager
 def watching(disk: Disk) -> Iterator[None]:
-    """See the operations below the disk's root; a disk that was seen before is not seen meanwhile."""
+    """See the operations below the disk's root; a disk that was seen before learns of them at the end."""
     _watched.append(disk)
     try:
         yield
     finally:
         _watched.remove(disk)
+        if _watched:
+            _watched[-1].learn(disk)
 
 
 @contextmanager
