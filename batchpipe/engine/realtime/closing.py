@@ -79,7 +79,8 @@ class ChunkClosing:
     def _collect(self, batch: OpenBatch, state: BatchState, path: Path, asked: set[str] | None) -> CollectedBatch:
         """Record the lines of the results at `path`, for the requests that were `asked`; None for all of the chunk.
 
-        An answer to a request that was not asked shows that the journal has lost lines: then all of the chunk counts.
+        An answer to a request that was not asked shows that the journal has lost lines, and a start of a request that
+        is none of the chunk's that it is damaged: then all of the chunk counts.
         Where every request of the chunk has an answer, the journal is of no use any more.
 
         Reads `work.sent`, `work.lines`. Writes `work.ended`, `work.sent`, `work.lines`, `work.asked`,
@@ -90,7 +91,7 @@ class ChunkClosing:
         collector.read_lines([path], batch)
         if asked is not None:
             connection.execute(query("asked"), {"custom_ids": sorted(asked)})
-            if connection.execute(query("answers_without_start")).fetchone() == (0,):
+            if connection.execute(query("journal_is_damaged")).fetchone() == (False,):
                 connection.execute(query("leave_out_not_asked"))
         faults, _ = line_faults(connection)
         is_whole = not faults["missing"] and connection.execute(

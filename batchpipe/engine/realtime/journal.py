@@ -196,13 +196,16 @@ def asked_ids(folder: RawFolder, chunk_id: str) -> set[str] | None:
             entry = json.loads(line)
         except ValueError:
             return None
-        if not isinstance(entry, dict):
-            return None
+        match entry:
+            case {"start": str(custom_id)}:
+                asked.add(custom_id)
+            case {"end": str(custom_id)}:
+                asked.discard(custom_id)
+            case {"opened": True}:
+                pass
+            case _:
+                return None
         begun = True
-        if isinstance(entry.get("start"), str):
-            asked.add(entry["start"])
-        else:
-            asked.discard(str(entry.get("end")))
     return asked if begun else None
 
 

@@ -4,10 +4,15 @@
 -- work.asked: One row is the custom id of a request whose realtime call began, and did not end at no cost.
 CREATE OR REPLACE TABLE work.asked AS SELECT unnest($custom_ids::VARCHAR[]) AS custom_id
 
--- name: answers_without_start
--- Every answer comes after the start of its call: one without a start shows that the journal has lost lines.
-SELECT count(*) FROM work.lines
-WHERE custom_id IN (SELECT custom_id FROM work.sent) AND custom_id NOT IN (SELECT custom_id FROM work.asked)
+-- name: journal_is_damaged
+-- Every answer comes after the start of its call: one without a start shows that the journal has lost lines. A start of
+-- another chunk's request is no line that was written so.
+SELECT
+    EXISTS (
+        FROM work.lines
+        WHERE custom_id IN (SELECT custom_id FROM work.sent) AND custom_id NOT IN (SELECT custom_id FROM work.asked)
+    )
+    OR EXISTS (FROM work.asked WHERE custom_id NOT IN (SELECT custom_id FROM work.sent))
 
 -- name: leave_out_not_asked
 -- Requests that were not asked, or refused, are not results of the chunk: they are due as before.
