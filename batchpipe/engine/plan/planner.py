@@ -144,7 +144,7 @@ class Planner:
     def _plan_candidates(self, snapshot: Snapshot, orders: Sequence[Order], rendered: Path) -> None:
         """Say why each candidate is due or not, after its request is rendered and stored answers are validated.
 
-        Reads `work.documents`, `work.validity`.
+        Reads `work.documents`, `work.validity`, `work.going_up`.
         Writes `work.revalidated`, `work.documents_of_revalidated`, `work.documents_of_validity`, `work.plan`, and what
         the phases write.
         """

@@ -106,7 +106,7 @@ class RunEnd:
 def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> RunResult:
     """Sum up a run from the ledger, and close the orders that it has done.
 
-    Reads `work.all_keys`, `work.touched`, `work.due_keys`, `work.standing`, the ledger, the snapshot.
+    Reads `work.all_keys`, `work.touched`, `work.due_keys`, `work.standing`, `work.pending`, the ledger, the snapshot.
     Writes `work.standings`, `ledger.events`.
     """
     names = quote_list(resolved.names)
