@@ -172,6 +172,11 @@ class Project:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def raw_file(self, ending: str) -> Path:
+        """Return the only file of the raw folder that ends so."""
+        (path,) = (self.root / ".batchpipe" / "raw").glob(f"*{ending}")
+        return path
+
     def requests_sent(self) -> int:
         """Return the requests of all batches that the emulator ever took."""
         return sum(batch["total"] for batch in self.log()["batches"].values())

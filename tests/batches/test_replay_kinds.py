@@ -107,7 +107,7 @@ def test_batches_in_flight_at_three_providers_are_found_again(project: Project) 
 
 def broken(project: Project, ending: str) -> None:
     """Lose the second half of the only file of the raw folder that ends so."""
-    (path,) = (project.root / ".batchpipe" / "raw").glob(f"*{ending}")
+    path = project.raw_file(ending)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
@@ -188,12 +188,6 @@ class KilledError(Exception):
     """Ends a run as a kill does."""
 
 
-def raw_file(project: Project, ending: str) -> Path:
-    """Return the only file of the raw folder that ends so."""
-    (path,) = (project.root / ".batchpipe" / "raw").glob(f"*{ending}")
-    return path
-
-
 def killed_while_recording(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ask all rows in realtime; return a backup that has the chunk open, of a database that has the answers."""
 
@@ -230,7 +224,7 @@ def test_lost_answers_of_a_chunk_that_a_backup_has_open_stop_a_run(
     project.pipeline(BASIC + REALTIME)
     project.rows(numbered(4))
     backup = killed_while_recording(project, monkeypatch)
-    path, calls = raw_file(project, ".jsonl.zst"), paid_calls(project)
+    path, calls = project.raw_file(".jsonl.zst"), paid_calls(project)
     content = two_lines_and_noise(path)
     path.unlink()
     if damage == "a folder":

@@ -19,11 +19,6 @@ from batchpipe.engine.ledger import seals
 REALTIME = 'mode = "realtime"\n'
 
 
-def raw_file(project: Project, ending: str) -> Path:
-    (path,) = (project.root / ".batchpipe" / "raw").glob(f"*{ending}")
-    return path
-
-
 def unpacked(path: Path) -> bytes:
     with pyarrow.input_stream(str(path), compression="zstd") as file:
         content: bytes = file.read()
@@ -69,7 +64,7 @@ def test_results_that_say_something_else_are_fetched_again(project: Project) -> 
     project.rows(numbered(6))
     project.run()
     output = project.sql("SELECT * EXCLUDE (_completed_at) FROM demo ORDER BY id")
-    flip(raw_file(project, ".jsonl.zst"), unpacked)
+    flip(project.raw_file(".jsonl.zst"), unpacked)
     lose_database(project)
     assert project.run().submitted == 0
     assert any("cannot be read: they are set aside" in each for each in project.said)
@@ -86,7 +81,7 @@ def test_an_answer_of_a_call_that_says_something_else_is_booked_and_not_believed
         pairs = list(zip(before.splitlines(), after.splitlines(), strict=False))
         return before.count(b"\n") == after.count(b"\n") and sum(old != new for old, new in pairs) == 1
 
-    flip(raw_file(project, ".jsonl.zst"), unpacked, one_line_differs)
+    flip(project.raw_file(".jsonl.zst"), unpacked, one_line_differs)
     lose_database(project)
     assert "1 chunk cannot be read in " in (project.run().gate or "")
     assert bought(project) == 6
@@ -102,7 +97,7 @@ def test_requests_and_prompts_that_say_something_else_stop_a_run(
     project.pipeline()
     project.rows(numbered(6))
     project.run()
-    flip(raw_file(project, ending), read)
+    flip(project.raw_file(ending), read)
     lose_database(project)
     for _ in range(2):
         assert "1 chunk cannot be read in " in (project.run().gate or "")
@@ -114,7 +109,7 @@ def test_files_of_before_have_no_checksums_and_are_believed(project: Project) ->
     project.rows(numbered(6))
     project.run()
     output = project.sql("SELECT * EXCLUDE (_completed_at) FROM demo ORDER BY id")
-    results, chunk = raw_file(project, ".jsonl.zst"), raw_file(project, ".json")
+    results, chunk = project.raw_file(".jsonl.zst"), project.raw_file(".json")
     content = unpacked(results)
     with pyarrow.output_stream(str(results), compression="zstd") as file:
         file.write(content)
