@@ -55,11 +55,15 @@ class Sale:
 
 
 class Provider:
-    """The service, with its own clock, which is `ahead` of the true time."""
+    """The service, with its own clock, which is `ahead` of the true time.
+
+    A clock that is put back stands still at the newest batch: no list of a provider leaves out what lies in its future.
+    """
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
         self.ahead = 0.0
+        self._shown = 0.0
         self.service = assemble(folder, seed=world.seed, clock=self.time, chance=world.drawing("provider"))
         self.service.routes.base_url = "http://127.0.0.1:9"
         self.incoming = folder / "incoming"
@@ -71,7 +75,7 @@ class Provider:
 
     def time(self) -> float:
         """Return the provider's time in seconds since 1970."""
-        return self.world.now + self.ahead
+        return max(self.world.now + self.ahead, self._shown)
 
     def answer(self, request: Request) -> Reply:
         """Answer one request, and write down what it sold."""
@@ -117,7 +121,7 @@ class Provider:
         then = self._open_places()
         for shop in SHOPS:
             for number, batch_id in shop.new(store, self._last[shop]):
-                self._last[shop] = number
+                self._last[shop], self._shown = number, self.time()
                 self._unended[batch_id] = shop
                 first = len(self.sales)
                 sold = [
