@@ -38,10 +38,10 @@ PAGES = (
     "/p/demo/runs",
     "/p/demo/review",
 )
-# Bounds of a machine that does nothing else. One that runs other tests beside this one has more time on the clock; the
-# seconds of CPU, of which two cores have two in each second, say what the pages themselves take.
+# Bounds of a machine that does nothing else. One that runs other tests beside this one has more time on the clock, and
+# more seconds of CPU, of which two cores have two in each second: what runs beside shares the memory and its caches.
 PAINT_SECONDS, DESK_SECONDS = 0.5, 2.0
-BUSY = 4.0
+BUSY, BUSY_CPU = 4.0, 2.0
 WORDS, GROUP, WORDS_A_MINUTE = 1_000, 30, 1_000
 CHANGES = {"label": "bug", "score": "0.5"}  # the copied answers are no documents of the schema
 
@@ -96,7 +96,7 @@ def say(client: TestClient, rows: Sequence[Mapping[str, Any]], said: list[str]) 
 
 @pytest.mark.proof
 def test_pages_and_desk_over_a_million_rows(million: Project, full_sweep: bool) -> None:
-    slack = 1.0 if full_sweep else BUSY
+    slack, slack_cpu = (1.0, 1.0) if full_sweep else (BUSY, BUSY_CPU)
     with client_of(million) as client:
         paints = {}
         for path in PAGES:
@@ -131,5 +131,5 @@ def test_pages_and_desk_over_a_million_rows(million: Project, full_sweep: bool) 
     print(f"{WORDS / minutes:.0f} words a minute, {WORDS / quiet_minutes:.0f} where nothing else runs")  # noqa: T201
     assert million.sql("SELECT count(*), count(DISTINCT key) FROM ledger.reviews") == [(len(said), len(said))]
     assert max(paints.values()) < PAINT_SECONDS * slack
-    assert min(opened, opened_cpu / 2) < DESK_SECONDS
-    assert WORDS / min(minutes, quiet_minutes) > WORDS_A_MINUTE
+    assert min(opened, opened_cpu / 2) < DESK_SECONDS * slack_cpu
+    assert WORDS / min(minutes, quiet_minutes) > WORDS_A_MINUTE / slack_cpu

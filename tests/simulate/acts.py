@@ -209,9 +209,11 @@ def _abandon(play: Play, chance: random.Random) -> None:
 def _plan(play: Play, chance: random.Random) -> None:
     """Plan; where all was at rest, run too and hold that the run did what the plan said.
 
-    Where a budget makes waves of the plan, the run sends the first of them.
+    Where a budget makes waves of the plan, the run sends the first of them. A run in realtime, of stragglers also, goes
+    on with what its own answers make due.
     """
-    resting = play.resting and not play.project.pilot and not play.project.realtime
+    project = play.project
+    resting = play.resting and not project.pilot and not project.realtime and not project.stragglers
     planned = play.call("plan", play.project.name, "--json")
     if not resting or planned.code != 0 or chance.random() < 0.4:
         return

@@ -145,12 +145,14 @@ class Desk:
         review = self.resolved.file.pipeline.review
         few = which == "open" and self.resolved.review_where is None and review.target is None
         names = quote_list(self.resolved.names)
+        weighed = Sql("") if review.by == "uniform" else Sql(", arg_max(custom_id, seq) AS custom_id")
         with self.context.database.reading(self.work) as session:
             keyed = self.snapshot.path.with_name("keyed.parquet")
             self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, keyed)
             statement = query(
                 "review_answers",
                 pipelines=names,
+                weighed=weighed,
                 among=Sql("review OR sampled") if few else Sql("true"),
                 reviewed=standing_reviews(session, self.resolved.names),
                 **sample_parts(self.resolved.file),

@@ -81,8 +81,10 @@ numbers AS (
 ),
 texts AS (
     SELECT key_id, CASE
-        WHEN n2 > 0 THEN concat('review ', n2, lpad(n1::VARCHAR, 18, '0'), lpad(n0::VARCHAR, 18, '0'))
-        WHEN n1 > 0 THEN concat('review ', n1, lpad(n0::VARCHAR, 18, '0'))
+        WHEN n2 > 0 THEN concat(
+            'review ', n2, substr((1000000000000000000 + n1)::VARCHAR, 2), substr((1000000000000000000 + n0)::VARCHAR, 2)
+        )
+        WHEN n1 > 0 THEN concat('review ', n1, substr((1000000000000000000 + n0)::VARCHAR, 2))
         ELSE concat('review ', n0)
     END AS text
     FROM numbers
@@ -114,7 +116,7 @@ doubts AS (
 -- work.review_answers: One row is the newest accepted answer of a key, as it was asked for and as it stands.
 CREATE OR REPLACE TABLE work.review_answers AS
 WITH accepted AS (
-    SELECT key_id, max(seq) AS seq, arg_max(review, seq) AS review, arg_max(custom_id, seq) AS custom_id
+    SELECT key_id, max(seq) AS seq, arg_max(review, seq) AS review{weighed}
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND state = 'accepted'
     GROUP BY key_id
