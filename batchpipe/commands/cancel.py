@@ -18,7 +18,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.renames import record_rename, with_histories
-from batchpipe.engine.replay.take_in import take_in_where_free
+from batchpipe.engine.replay.where_free import take_in_where_free
 from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError

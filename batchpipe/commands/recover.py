@@ -15,7 +15,8 @@ from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.renames import with_histories
 from batchpipe.engine.output.output_table import Repaired
 from batchpipe.engine.replay.rebuild import Rebuilt, leave_others, rebuild
-from batchpipe.engine.replay.take_in import NOT_IN_RAW, take_in_where_free
+from batchpipe.engine.replay.take_in import NOT_IN_RAW
+from batchpipe.engine.replay.where_free import take_in_where_free
 
 STATES = {
     "prepared": "being sent, or its run was killed",

@@ -104,6 +104,53 @@ def test_requests_and_prompts_that_say_something_else_stop_a_run(
     assert bought(project) == 6
 
 
+def renamed_in_silence(project: Project, text: str = BASIC) -> str:
+    """Give the pipeline's file another name and lose the database; return the gate of the next run."""
+    lose_database(project)
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline(text, name="renamed")
+    return project.run("renamed").gate or ""
+
+
+def test_a_call_with_unreadable_answers_is_not_made_again_under_a_new_name(project: Project) -> None:
+    project.pipeline(BASIC + REALTIME)
+    project.rows(numbered(6))
+    project.run()
+    path = project.raw_file(".jsonl.zst")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for _ in range(2):
+        assert "demo has no file any more, and renamed has its prompt" in renamed_in_silence(project, BASIC + REALTIME)
+        assert bought(project) == 6
+        (project.root / "pipelines" / "renamed.toml").rename(project.root / "pipelines" / "demo.toml")
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline('renamed_from = "demo"\n' + BASIC + REALTIME, name="renamed")
+    assert "1 chunk cannot be read in " in (project.run("renamed").gate or "")
+    ask(project, recover, "renamed", None, abandon=False, from_raw=False, leave=True)
+    assert (project.run("renamed").rows["accepted"], bought(project)) == (6, 12)
+
+
+@pytest.mark.parametrize(("ending", "read"), [(".requests.parquet", table_of), (".json", text_of)])
+@pytest.mark.parametrize("lost", [False, True])
+def test_requests_that_cannot_be_read_are_not_sent_again_under_a_new_name(
+    project: Project, ending: str, read: Callable[[Path], bytes], lost: bool
+) -> None:
+    project.pipeline()
+    project.rows(numbered(6))
+    project.run()
+    path = project.raw_file(ending)
+    if lost:
+        path.unlink()
+    else:
+        flip(path, read)
+    assert "demo has no file any more, and renamed may be demo under a new name" in renamed_in_silence(project)
+    assert bought(project) == 6
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="renamed")
+    assert "1 chunk cannot be read in " in (project.run("renamed").gate or "")
+    assert bought(project) == 6
+    project.pipeline("renamed_from = false\n" + BASIC, name="renamed")
+    assert (project.run("renamed").rows["accepted"], bought(project)) == (6, 12)
+
+
 def test_files_of_before_have_no_checksums_and_are_believed(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(6))

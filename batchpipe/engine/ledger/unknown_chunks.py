@@ -7,7 +7,7 @@ another database that is still there belongs to that database.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 EMULATED = "emulator"
+NOBODY = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +159,14 @@ class RawLog:
         elsewhere: set[str] = set()
         for folder, chunk_id in found:
             head = heads[chunk_id]
-            if head is not None and evaluated_pipeline(head.pipeline) not in families:
-                elsewhere |= {evaluated_pipeline(head.pipeline)} if self._is_ours(head, folder, own) else set()
+            owner = _asked_by(session, folder, chunk_id) if head is None else evaluated_pipeline(head.pipeline)
+            if owner == NOBODY:
                 continue
-            mine = _may_be_of(session, folder, chunk_id, families) if head is None else self._is_ours(head, folder, own)
-            if not mine and (head is None or (holds and answer is None)):
+            mine = head is None or self._is_ours(head, folder, own)
+            if owner is not None and owner not in families:
+                elsewhere |= {owner} if mine else set()
+                continue
+            if not mine and holds and answer is None:
                 continue  # most chunks of another database are left alone: their prompts are not read
             saved = folder.saved_chunk(chunk_id)
             if saved is not None and _is_emulated(saved) != self.emulated:
@@ -191,16 +195,18 @@ class RawLog:
         return origin.resolve() == self.path.resolve() or not origin.exists()
 
 
-def _may_be_of(session: Session, folder: RawFolder, chunk_id: str, families: Collection[str]) -> bool:
-    """Return whether a chunk whose JSON file is lost may be of one of `families`, by its requests; true where these
-    cannot be read either. What the local model has answered costs nothing, and is left alone.
+def _asked_by(session: Session, folder: RawFolder, chunk_id: str) -> str | None:
+    """Return the pipeline of a chunk whose JSON file is lost, by its requests; None where these cannot be read either.
+
+    What the local model has answered costs nothing, and is left alone: it is nobody's.
     """
     try:
-        row = session.one(query("owner_of_requests"), {"path": str(folder.requests(chunk_id))})
+        pipeline, provider = session.one(query("owner_of_requests"), {"path": str(folder.requests(chunk_id))})
     except duckdb.Error:
-        return True
-    pipeline, provider = row
-    return pipeline is None or (provider != LOCAL and evaluated_pipeline(str(pipeline)) in families)
+        return None
+    if pipeline is None:
+        return None
+    return NOBODY if provider == LOCAL else evaluated_pipeline(str(pipeline))
 
 
 def _is_emulated(saved: SavedChunk) -> bool:

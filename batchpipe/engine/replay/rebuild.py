@@ -24,7 +24,8 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.saved_chunk import SavedChunk
 from batchpipe.engine.output.output_table import ensure_output
-from batchpipe.engine.replay.take_in import RawReplay, say_taken_in, take_in_vanished, unreadable
+from batchpipe.engine.replay.take_in import RawReplay, say_taken_in, unreadable
+from batchpipe.engine.replay.where_free import take_in_vanished
 from batchpipe.engine.resolved.panels import Panel
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved

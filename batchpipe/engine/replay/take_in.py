@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from batchpipe.common.errors import GateError, LockedError
-from batchpipe.common.hints import typed_again
+from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
-from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.lost_results import (
     answers_are_lost,
     are_broken,
@@ -28,8 +26,6 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore
 from batchpipe.engine.ledger.renames import record_links
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
-from batchpipe.pipeline.files import declared_in
-from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import LOCAL
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -131,14 +127,27 @@ class RawReplay:
             return []
         for chunk_id in found.lost_open:
             keep_readable(self.raw_folder, chunk_id)
+        self._take_lost(found, gives_up=True)
+        with self.context.database.writing(self.work, None) as session:
+            add_event(session, self.names[0], "unreadable_left", {"chunk_ids": lost})
+        return lost
+
+    def take_in_lost(self, found: UnknownChunks) -> set[str]:
+        """Record the requests of chunks whose answers cannot be read; return the ids of these chunks.
+
+        The ledger waits for their answers then: it knows which prompt and which rows were paid for.
+        Writes the ledger, the raw folder.
+        """
+        return self._take_lost(found, gives_up=False)
+
+    def _take_lost(self, found: UnknownChunks, *, gives_up: bool) -> set[str]:
+        """Record the chunks whose answers cannot be read, as far as their requests can be; return their ids."""
         readable = [(each, commit) for each in found.lost if (commit := self._newest_commit(each)) is not None]
         if readable:
             self._raise_commit(max(commit for _, commit in readable))
         for each, _ in readable:
-            self._take(each, TakenIn(), gives_up=True)
-        with self.context.database.writing(self.work, None) as session:
-            add_event(session, self.names[0], "unreadable_left", {"chunk_ids": lost})
-        return lost
+            self._take(each, TakenIn(), gives_up=gives_up)
+        return {each.saved.chunk_id for each, _ in readable}
 
     def late_notes(self, batches: Sequence[OpenBatch]) -> bool:
         """Record what the raw folder knows of open chunks and the ledger does not: a backup may be older than it.
@@ -248,41 +257,6 @@ class RawReplay:
         begun = Note(kind="run_started", data={}, recorded_at=saved.notes[0].recorded_at)
         ended = Note(kind="run_ended", data={"status": "restored"}, recorded_at=saved.notes[-1].recorded_at)
         _append(session, saved, [begun, ended], None)
-
-
-def take_in_where_free(context: Context, work: Work, names: Sequence[str]) -> None:
-    """Take in the requests and events of unknown chunks, unless a run holds the pipeline's lock: it has done so.
-
-    Another database's chunks stay where they are.
-    Writes the ledger, the raw folder.
-    """
-    replay = RawReplay(context=context, work=work, names=names)
-    with context.database.reading(work) as session:
-        found = replay.unknown(session)
-    if not (found.ours or found.damaged):
-        return
-    try:
-        with pipeline_lock(context.database.make_folder("locks"), names[0], context.clock()):
-            taken = replay.take_in(found, asked=None)
-    except LockedError:
-        return
-    say_taken_in(context, taken)
-    if taken.damaged:
-        lost = unreadable(names[0], taken.damaged, replay.raw_folder)
-        context.say(f"{lost.what}. {typed_again(lost.hint or '')}")
-
-
-def take_in_vanished(context: Context, work: Work, file: PipelineFile, found: UnknownChunks) -> None:
-    """Take in the unknown chunks of pipelines that have no file any more, where the ledger knows nothing of `file`'s.
-
-    Its file may be one of theirs under a new name, and the gate that says so goes by the ledger.
-    Writes the ledger, the raw folder.
-    """
-    if found.holds or not found.elsewhere:
-        return
-    present = {each.name for each in declared_in(file.root, file.path, *file.path.parent.glob("*.toml"))}
-    for name in sorted(found.elsewhere - present):
-        take_in_where_free(context, work, [name])
 
 
 def taken_in_text(taken: TakenIn) -> str:

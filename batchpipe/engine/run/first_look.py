@@ -35,10 +35,10 @@ from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunk
 from batchpipe.engine.replay.take_in import (
     RawReplay,
     fetched_again_text,
-    take_in_vanished,
     taken_in_text,
     unreadable,
 )
+from batchpipe.engine.replay.where_free import take_in_vanished
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.run_start import read_input
