@@ -33,8 +33,8 @@ def spent(project: Project) -> Any:
     return project.sql("SELECT sum(cost_usd), count(*) FROM ledger.results WHERE NOT judged_again")
 
 
-def planned(project: Project) -> dict[str, Any]:
-    found: dict[str, Any] = ask(project, plan, PlanRequest(pipelines=["demo"]), as_json=True).value
+def planned(project: Project, name: str = "demo") -> dict[str, Any]:
+    found: dict[str, Any] = ask(project, plan, PlanRequest(pipelines=[name]), as_json=True).value
     return found
 
 
@@ -245,6 +245,8 @@ def test_a_file_renamed_in_silence_beside_an_older_database_buys_nothing_again(
     database(project).unlink()
     if restored:
         shutil.copy(backup, database(project))
+    assert planned(project, "renamed")["to_take_in"]["vanished"] == ["demo"]
+    assert ask(project, status, ["renamed"], as_json=True).value["to_take_in"]["vanished"] == ["demo"]
     stopped = project.run("renamed")
     assert (stopped.status, stopped.submitted, project.requests_sent()) == ("gate", 0, sent)
     assert "demo has no file any more, and renamed has its prompt" in str(stopped.gate)

@@ -123,8 +123,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value |= media_object(done.media)
     if done.held is not None:
         value["pilot"] = held_object(done.held, found.meanwhile)
-    if found.unknown.ours or found.unknown.asks or found.unknown.damaged:
-        value["to_take_in"] = unknown_object(found.unknown)
+    if found.unknown.ours or found.unknown.asks or found.unknown.damaged or found.vanished:
+        value["to_take_in"] = unknown_object(found.unknown, found.vanished)
     if done.waits:
         value["left_to_others"] = done.waits
     if found.unaskable:
@@ -162,7 +162,7 @@ def plan_text(
 
 def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
     """Return the notes on a plan: orders, money, a pause, changed keys."""
-    lines = unknown_lines(unknown_object(found.unknown), found.resolved.name, suggest)
+    lines = unknown_lines(unknown_object(found.unknown, found.vanished), found.resolved.name, suggest)
     lines += [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
     lines += _money_lines(found)
     if found.plan.waits:

@@ -25,6 +25,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, open_results
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import RawLog
 from batchpipe.engine.replay.take_in import raw_log
+from batchpipe.engine.replay.where_free import vanished
 from batchpipe.engine.upstream.completeness import Completenesses
 from batchpipe.pipeline.files import FOLDER, pipeline_files
 from batchpipe.sql.quoting import Sql, quote_list
@@ -221,7 +222,7 @@ def _read(
         waits_for=[each.pipeline for each in awaited if each.wait != "circle"],
         upstream=awaited,
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
-        to_take_in=unknown_object(unknown),
+        to_take_in=unknown_object(unknown, vanished(named.file, unknown) if named.file is not None else ()),
         local=read_local_models(session, named.file),
         troubles=read_waits(
             session, waiting, of_family, {} if context.settings.emulator else asked.unaskable(of_family)

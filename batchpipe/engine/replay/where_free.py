@@ -47,13 +47,20 @@ def take_in_vanished(context: Context, work: Work, file: PipelineFile, found: Un
     Writes the ledger, the raw folder. Raises GateError where requests of theirs cannot be read, and nothing else is
     known of `file`'s: what was bought then may be what it is about to buy.
     """
-    if found.holds or not found.elsewhere:
-        return
-    present = {each.name for each in declared_in(file.root, file.path, *file.path.parent.glob("*.toml"))}
-    vanished = sorted(found.elsewhere - present)
-    unread = [(name, chunk_ids) for name in vanished if (chunk_ids := _taken_in_vanished(context, work, name))]
+    names = vanished(file, found)
+    unread = [(name, chunk_ids) for name in names if (chunk_ids := _taken_in_vanished(context, work, name))]
     if unread and not found.ours and file.pipeline.renamed_from is not False:
         raise _renamed_unread(file, *unread[0], raw_folder_of(context.database))
+
+
+def vanished(file: PipelineFile, found: UnknownChunks) -> list[str]:
+    """Return the pipelines without a file whose unknown chunks a run of `file` takes in: those of which it may be one
+    under a new name.
+    """
+    if found.holds or not found.elsewhere:
+        return []
+    present = {each.name for each in declared_in(file.root, file.path, *file.path.parent.glob("*.toml"))}
+    return sorted(found.elsewhere - present)
 
 
 def _taken_in_vanished(context: Context, work: Work, name: str) -> Sequence[str]:

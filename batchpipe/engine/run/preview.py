@@ -40,6 +40,7 @@ from batchpipe.engine.plan.prompt_diff import (
 from batchpipe.engine.realtime.local_run import begin_local
 from batchpipe.engine.realtime.modes import RungModes
 from batchpipe.engine.replay.take_in import raw_log
+from batchpipe.engine.replay.where_free import vanished
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import resolve_version
@@ -87,6 +88,7 @@ class Preview:
     batches_in_flight: int
     paused: bool
     unknown: UnknownChunks = NOTHING_UNKNOWN
+    vanished: Sequence[str] = ()  # pipelines without a file whose chunks a run takes in, too
     diff: PromptDiff | None = None
     gate: GateError | None = None  # where a run stops
     edits: Sequence[LadderEdit] = ()
@@ -230,6 +232,7 @@ def _planned(
         batches_in_flight=busy.batches,
         paused=paused,
         unknown=unknown,
+        vanished=vanished(resolved.file, unknown),
         gate=gate or keys_gate(context.database, work, resolved, plan) or no_batches,
         unaskable=lost,
         assumed=modes_of,
