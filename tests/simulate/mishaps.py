@@ -186,18 +186,24 @@ def delete_locks(play: Play, chance: random.Random) -> None:
 
 
 def _rot(play: Play, chance: random.Random) -> None:
-    """Flip a bit of a raw file. What was received in it counts as received no more: no disk gives it back."""
+    """Flip a bit of a raw file, cut it short or remove it. What was received in it counts as received no more: no disk
+    gives it back.
+    """
     files = sorted((play.root / ".batchpipe" / "raw").glob("*-*.*"))
     files = [each for each in files if each.is_file() and each.stat().st_size]
     if not files:
         return
-    play.world.counts["bits flipped"] += 1
+    play.world.counts["raw files damaged"] += 1
     path = chance.choice(files)
     content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    path.write_bytes(content)
+    place, bit, how = chance.randrange(len(content)), chance.randrange(8), chance.choice(("flips", "cut", "gone"))
+    content[place] ^= 1 << bit
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content if how == "flips" else content[:place])
     chunk_id = path.name.partition(".")[0]
-    play.world.say(f"    a bit of {path.suffixes} flips")
+    play.world.say(f"    {path.suffixes} of a chunk: {how}")
     play.received -= {each for each in play.received if each[0] == chunk_id}
     play.rotten.add(chunk_id)
 
@@ -231,7 +237,7 @@ MISHAPS: Mapping[str, Mishap] = {
     "a backup is restored": Mishap(weight=2, happen=_outside(_restore)),
     "the database is lost": Mishap(weight=1, happen=_outside(_lose)),
     "locks are deleted": Mishap(weight=1, happen=_outside(delete_locks)),
-    "a bit flips": Mishap(weight=1, happen=_outside(_rot)),
+    "a raw file rots": Mishap(weight=1, happen=_outside(_rot)),
 }
 
 
