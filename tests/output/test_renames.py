@@ -433,6 +433,24 @@ def test_a_table_that_is_behind_after_another_table_and_back_is_written_again(pr
     assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(5,)]
 
 
+@pytest.mark.parametrize(("option", "lost"), [("--from-raw", False), ("--from-raw", True), ("--repair", False)])
+def test_what_recovers_a_renamed_pipeline_records_the_link(
+    project: Project, typed: CommandLine, option: str, lost: bool
+) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    if lost:
+        (project.root / "batchpipe.duckdb").unlink()
+    assert typed("recover", "better", option).code == 0
+    renamed(project, "better", "best", "")
+    assert "better has no file any more" in gate(project, "best")
+    project.pipeline('renamed_from = "better"\n' + BASIC, name="best")
+    assert project.run("best").submitted == 0
+    assert project.sql("SELECT count(*) FROM best WHERE _current") == [(4,)]
+
+
 @pytest.mark.parametrize("first", ["recovered", "answered"])
 def test_a_table_that_was_there_before_the_link_has_the_older_names_rows(
     project: Project, typed: CommandLine, first: str

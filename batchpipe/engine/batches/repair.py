@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchpipe.engine.batches.recover import Recovery
+from batchpipe.engine.ledger.renames import record_rename
 from batchpipe.engine.output.output_table import Repaired, repair_output
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 
@@ -22,6 +23,7 @@ def repair(recovery: Recovery) -> Repaired:
         resolved = context.resolve(recovery.file, source, answers=False)
     try:
         with context.database.writing(work, None) as session:
+            record_rename(session, resolved.file, None)
             repaired = repair_output(session, under_recorded_recipes(session, resolved))
             if not repaired.anything:
                 raise _NothingToRepairError

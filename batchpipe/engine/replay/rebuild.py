@@ -21,7 +21,7 @@ from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import WITHOUT_BATCH, OpenBatch, batches_of_families, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
-from batchpipe.engine.ledger.renames import rename_links, with_history
+from batchpipe.engine.ledger.renames import record_rename, rename_links, with_history
 from batchpipe.engine.ledger.saved_chunk import SavedChunk
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.replay.take_in import RawReplay, say_taken_in, unreadable
@@ -126,7 +126,8 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> PipelineFil
 
 
 def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecorder:
-    """Resolve `file`, record its version and make its output table, and return what records raw results.
+    """Resolve `file`, record its version and the link of a rename, make its output table, and return what records raw
+    results.
 
     Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table.
     """
@@ -137,6 +138,7 @@ def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecord
         run_id = session.new_id()
         resolved = under_recorded_recipes(session, resolved)
         record_version(session, resolved, run_id, git_commit)
+        record_rename(session, resolved.file, run_id)
         ensure_output(session, resolved, run_id)
     return RawRecorder(context=context, work=work, resolved=resolved)
 
