@@ -281,6 +281,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.access.*",
         "engine.realtime.*",
         "engine.batches.*",
+        "engine.calls.recorded",
         "engine.context",
         "engine.exchange.*",
         "engine.ledger.*",

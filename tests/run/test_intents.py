@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pytest
 from calls import ask, call_here, spawn
 from helpers.gold import SONNET
@@ -20,7 +23,10 @@ from projects import BASIC, Project, numbered
 from batchpipe.commands.report.report import report
 from batchpipe.common.errors import GateError, ProviderError
 from batchpipe.common.logs import Event
-from batchpipe.common.machine import THIS_MACHINE
+from batchpipe.common.machine import THIS_MACHINE, utc_now
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import CALL_SECONDS
+from batchpipe.engine.ledger.raw_folder import RawFolder, open_results
 from batchpipe.engine.quality.review import RowReview
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
@@ -200,6 +206,113 @@ def test_a_run_is_not_done_while_a_killed_try_may_still_have_its_answer(project:
     assert (result.status, result.rows["pending"]) == ("pending", 1)
 
 
+@dataclass(slots=True)
+class Later:
+    """A machine whose clock is `seconds` ahead, and where a second of sleep lasts a minute."""
+
+    seconds: float = 0.0
+    slept: float = 0.0
+
+    def of(self, project: Project) -> Context:
+        context = project.context()
+        context.machine = replace(
+            THIS_MACHINE,
+            clock=lambda: utc_now() + timedelta(seconds=self.seconds),
+            monotonic=lambda: time.monotonic() + self.slept,
+            sleep=self._sleep,
+        )
+        return context
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept += 59 * seconds
+        time.sleep(seconds)
+
+
+def run_telling(project: Project, context: Context, told: Callable[[str, Event], None]) -> RunResult:
+    file = load(project.root / "pipelines" / "demo.toml", project.root)
+    run = PipelineRun(context=context, file=file, options=RunOptions(), tell=told, confirm=lambda *_: True)
+    try:
+        (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
+    finally:
+        context.close()
+    assert outcome.error is None, outcome.error
+    return outcome.result
+
+
+def save_answer(project: Project) -> None:
+    """Save the answer to the call of a `try` that was killed, as that process would have done next."""
+    [(custom_id, chunk_id)] = project.sql("SELECT custom_id, chunk_id FROM ledger.requests WHERE reason = 'try'")
+    raw = RawFolder(path=project.root / ".batchpipe" / "raw")
+    with open_results(next(raw.path.glob("*.jsonl.zst"))) as file:
+        line = json.loads(file.read().splitlines()[0])
+    raw.write_results(str(chunk_id), json.dumps({**line, "custom_id": custom_id}).encode() + b"\n")
+
+
+def edited_row_of_a_killed_try(project: Project) -> list[dict[str, Any]]:
+    """Answer three rows, edit the second, and kill a `try` of it; return the rows."""
+    project.pipeline()
+    rows = numbered(3)
+    project.rows(rows)
+    assert project.run().status == "done"
+    rows[1]["body"] = "other words"
+    project.rows(rows)
+    kill_try(project, "2")
+    return rows
+
+
+def test_a_try_does_not_ask_again_what_is_saved_while_a_run_holds_the_lock(project: Project) -> None:
+    edited_row_of_a_killed_try(project)
+    save_answer(project)
+    context = Later(CALL_SECONDS + 1).of(project)
+    project.context = lambda: context  # type: ignore[method-assign]
+    with pytest.raises(ProviderError, match="the answer to this row is saved"):
+        project.attempt(keys=['["2"]'])
+    del project.context
+    assert messages(project) == 1
+    assert (project.run().rows["accepted"], messages(project), project.requests_sent()) == (3, 1, 3)
+
+
+def test_a_run_records_what_a_try_has_saved_since_it_began(project: Project) -> None:
+    rows = edited_row_of_a_killed_try(project)
+    project.rows([*rows, {"id": 9, "body": "new", "lang": "en", "amount": 1}])
+    project.faults({"delay_seconds": 2})
+    assert project.run(no_wait=True).submitted == 1
+    later = Later()
+
+    def told(_: str, event: Event) -> None:
+        if event.kind == "collected":
+            save_answer(project)
+            later.seconds = CALL_SECONDS + 1
+
+    result = run_telling(project, later.of(project), told)
+    assert (result.rows["accepted"], messages(project), project.requests_sent()) == (4, 1, 4)
+
+
+def test_an_answer_that_a_run_has_taken_in_is_recorded_once(project: Project) -> None:
+    """The `try` has saved the answer, and stands still before it records it."""
+    project.pipeline()
+    rows = numbered(3)
+    project.rows(rows)
+    assert project.run().status == "done"
+    rows[1]["body"] = "other words"
+    project.rows(rows)
+    project.faults({"calls": [{"call": "message", "fault": "accepted_late", "seconds": 3, "times": 1}]})
+    trying = spawn(project, "try", "demo", "2")
+    while not messages(project):
+        assert trying.poll() is None, trying.communicate()
+        time.sleep(0.1)
+    with duckdb.connect(str(project.root / "batchpipe.duckdb")):  # nobody else can record anything
+        while not list((project.root / ".batchpipe" / "raw").glob("*.jsonl")):
+            assert trying.poll() is None, trying.communicate()
+            time.sleep(0.01)
+        trying.send_signal(signal.SIGSTOP)
+    assert project.run().rows["accepted"] == 3
+    trying.send_signal(signal.SIGCONT)
+    _, talk = trying.communicate()
+    assert (trying.returncode, messages(project), project.requests_sent()) == (0, 1, 3), talk
+    assert project.sql("SELECT count(*), count(DISTINCT (chunk_id, custom_id)) FROM ledger.results") == [(4, 4)]
+
+
 def _on(context: Any, machine: Any) -> Any:
     context.machine = machine
     return context
@@ -219,14 +332,7 @@ def test_a_review_of_a_row_that_was_sent_before_makes_no_new_plan(project: Proje
                 row = next(desk.all_rows())
                 assert desk.record([RowReview(number=row.number, document=row.answer, accepted=True)]) == []
 
-    context = project.context()
-    file = load(project.root / "pipelines" / "demo.toml", project.root)
-    run = PipelineRun(context=context, file=file, options=RunOptions(), tell=told, confirm=lambda *_: True)
-    try:
-        (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
-    finally:
-        context.close()
-    assert outcome.error is None, outcome.error
-    assert outcome.result.rows["accepted"] == project.requests_sent() == 8
+    result = run_telling(project, project.context(), told)
+    assert result.rows["accepted"] == project.requests_sent() == 8
     assert project.sql("SELECT count(*) FROM ledger.reviews") == [(1,)]
     assert "overtaken" not in said

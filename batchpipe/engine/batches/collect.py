@@ -30,7 +30,7 @@ from batchpipe.engine.exchange.downloads import (
 )
 from batchpipe.engine.exchange.records import submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
-from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.ledger.events import OpenBatch, call_is_ended
 from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.engine.votes.collected import record_collected_votes
 from batchpipe.engine.votes.slots import slots
@@ -175,7 +175,7 @@ class Collector:
     def record_answer(self, chunk_id: str, path: Path, provider: KnownProvider, label: str, model: str) -> None:
         """Record the result of a request to `model` that `provider` answered at once; no row is decided by it.
 
-        The provider was called `label` when it was asked.
+        The provider was called `label` when it was asked. What another process has recorded meanwhile stays as it is.
 
         `path` is a file with the one line of the result.
         Writes `ledger.results`, `ledger.prices`.
@@ -187,6 +187,8 @@ class Collector:
         day = self.parts.database.clock().date()
         fill_result_prices(self.parts, self.prices, provider, day, label, (model,))
         with self.parts.writing() as session:
+            if call_is_ended(session, chunk_id):
+                return
             insert_results(session, self._stamp(session))
             book_unknown_costs(session, self.parts, self.prices, provider, session.now.date())
             self.parts.add_event(session, "call_ended", {"outcome": "answered"}, chunk_id=chunk_id)

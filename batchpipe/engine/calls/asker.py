@@ -145,6 +145,8 @@ class Asker:
                 request = self._renewed(request)
             elif machine.monotonic() > until:
                 what = "another process asks this row, and has had no answer for a long time"
+                if claim.saved:
+                    what = "the answer to this row is saved, and the run that is at work has not recorded it yet"
                 raise ProviderError(what, where=request.key, hint="Run the same command again.")
             else:
                 machine.sleep(WAIT_SECONDS)

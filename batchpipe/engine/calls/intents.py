@@ -21,11 +21,14 @@ Standing = Literal["ours", "answered", "being_asked", "in_batch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallClaim:
-    """Says who asks a request. `custom_id` is that of the request that has, or gets, the answer."""
+    """Says who asks a request. `custom_id` is that of the request that has, or gets, the answer. `saved`: the answer is
+    in the raw folder, and not recorded yet.
+    """
 
     standing: Standing
     custom_id: str
     batch_id: str | None = None
+    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,9 @@ class CallIntents:
                 return CallClaim(standing="answered", custom_id=each["custom_id"])
             if each["in_batch"]:
                 return CallClaim(standing="in_batch", custom_id=each["custom_id"], batch_id=each["batch_id"])
-            if each["called_at"] is not None and not _is_over(each["called_at"], session.now):
-                return CallClaim(standing="being_asked", custom_id=each["custom_id"])
+            saved = self.raw_folder.results(each["chunk_id"]) is not None
+            if each["called_at"] is not None and (saved or not _is_over(each["called_at"], session.now)):
+                return CallClaim(standing="being_asked", custom_id=each["custom_id"], saved=saved)
         return None
 
     def end(self, chunk_id: str, outcome: str, message: str) -> None:

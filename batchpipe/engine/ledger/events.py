@@ -233,6 +233,11 @@ def open_calls(session: Session, names: Sequence[str]) -> list[OpenCall]:
     return [OpenCall(**each) for each in rows]
 
 
+def call_is_ended(session: Session, chunk_id: str) -> bool:
+    """Return whether the end of a call is recorded. Reads `ledger.events`."""
+    return bool(session.one(query("call_is_ended"), {"chunk_id": chunk_id})[0])
+
+
 def every_open_batch(session: Session) -> list[OpenBatch]:
     """Return the open chunks of all pipelines, oldest first.
 

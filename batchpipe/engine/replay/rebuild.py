@@ -15,6 +15,7 @@ from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.in_flight import FAILURES, look_after_batches
 from batchpipe.engine.batches.recover import Recovery
+from batchpipe.engine.calls.recorded import record_saved_answer
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.downloads import noted_end
 from batchpipe.engine.exchange.run_parts import RunParts
@@ -198,7 +199,7 @@ class RawRecorder:
             saved = self._folder.saved_chunk(each.chunk_id)
             if each.chunk_id not in leave and self._is_due(each, saved, unchecked=unchecked):
                 self._collect(each, saved, found)
-        self._record_calls(leave)
+        self.record_calls(leave)
         with self.context.database.reading(self.work) as session:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
@@ -240,7 +241,7 @@ class RawRecorder:
             return noted or (unchecked and batch.pipeline in self.resolved.names)
         return self._folder.results(batch.chunk_id) is not None and (noted or unchecked)
 
-    def _record_calls(self, leave: Collection[str]) -> None:
+    def record_calls(self, leave: Collection[str] = ()) -> None:
         """Record the kept answers of realtime calls whose end is not recorded, as at the time of the call.
 
         Reads `ledger.events`. Writes what `Collector.record_answer` writes.
@@ -252,8 +253,7 @@ class RawRecorder:
             if path is not None and each.chunk_id not in leave:
                 collector = self._collector(self.resolved, each.run_id, each.recorded_at)
                 provider = collector.parts.providers.known_of(each)
-                collector.record_answer(each.chunk_id, path, provider, each.provider, each.model)
-                self._folder.compress(each.chunk_id)
+                record_saved_answer(collector, each.chunk_id, path, provider, each.provider, each.model)
 
     @property
     def _folder(self) -> RawFolder:

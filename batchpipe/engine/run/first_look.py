@@ -187,6 +187,22 @@ class FirstLook:
         return raw_folder_of(self.context.database)
 
 
+def record_saved_calls(context: Context, work: Work, resolved: Resolved) -> None:
+    """Record the answers that a `try` has saved and not recorded since the run began: it was killed in between.
+
+    Reads `ledger.events`. Writes what `Collector.record_answer` writes.
+    """
+    if resolved.file.evaluates:
+        return
+    with context.database.reading(work) as session:
+        calls = open_calls(session, resolved.names)
+    folder = raw_folder_of(context.database)
+    if any(folder.results(each.chunk_id) is not None for each in calls):
+        from batchpipe.engine.replay.rebuild import RawRecorder
+
+        RawRecorder(context=context, work=work, resolved=resolved).record_calls()
+
+
 def look_before_evaluation(
     context: Context, work: Work, file: PipelineFile
 ) -> tuple[PipelineFile, dict[str, BatchState]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+PLANS_AT_ONCE = 4  # so often one step plans anew because others have asked the same meanwhile
 Step = Literal["end_pilot", "stop_at_gate", "finish", "plan_again", "wait"]
 
 

@@ -35,8 +35,8 @@ from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
 from batchpipe.engine.run.ending import RAISE_IT, end_where_unreachable, others_come_back, sum_up, what_stopped
-from batchpipe.engine.run.first_look import FirstLook, save_while_waiting
-from batchpipe.engine.run.next_step import RunState, next_step
+from batchpipe.engine.run.first_look import FirstLook, record_saved_calls, save_while_waiting
+from batchpipe.engine.run.next_step import PLANS_AT_ONCE, RunState, next_step
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
@@ -50,8 +50,6 @@ from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState
 from batchpipe.store.database import Work
-
-PLANS_AT_ONCE = 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,6 +141,7 @@ class PipelineRun:
                 hint="Remove the cause, then run the same command again: no row is lost; 20 at most are sent first.",
             )
         cancel_late(self._in_flight, self.options.by)
+        record_saved_calls(self.context, self.work, self.planner.resolved)
         self._plan_what_is_due()
         if not self.finished:
             self._send()

@@ -20,6 +20,7 @@ from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung, fitting, sendable
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
+from batchpipe.engine.calls.recorded import record_saved_answer
 from batchpipe.engine.calls.tried import TriedRow, member_of, sum_known
 from batchpipe.engine.calls.try_request import TriedRequest, refuse_over_budget, sent_once
 from batchpipe.engine.context import Context
@@ -351,8 +352,7 @@ class RowTry:
         room.give_back()
         path = raw_folder.write_results(str(request.chunk_id), answer.line)
         model = request.settings.model
-        self._collector(raw_folder).record_answer(str(request.chunk_id), path, known, known.name, model)
-        raw_folder.compress(str(request.chunk_id))
+        record_saved_answer(self._collector(raw_folder), str(request.chunk_id), path, known, known.name, model)
         return seconds
 
     def _with_files(self, request: TriedRequest) -> bytes:

@@ -32,7 +32,8 @@ LIMIT 1
 -- name: same_request
 -- The requests that ask the same from the same model with the same settings, those with an answer first.
 SELECT
-    q.custom_id, coalesce(a.answered, false) AS answered, b.batch_id, coalesce(b.is_open, false) AS in_batch,
+    q.custom_id, q.chunk_id::VARCHAR AS chunk_id, coalesce(a.answered, false) AS answered,
+    b.batch_id, coalesce(b.is_open, false) AS in_batch,
     CASE WHEN NOT coalesce(a.answered, false) THEN c.called_at END AS called_at
 FROM ledger.requests q
 LEFT JOIN (
@@ -49,6 +50,9 @@ LEFT JOIN (
 WHERE q.leads AND split_part(q.pipeline, ':', 1) IN ({families}) AND list_contains([{fingerprints}], q.fingerprint)
     AND q.settings = $settings AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
 ORDER BY answered DESC, q.seq DESC
+
+-- name: call_is_ended
+SELECT count(*) > 0 FROM ledger.events WHERE kind = 'call_ended' AND chunk_id = $chunk_id::UUID
 
 -- name: calls_of_families
 SELECT pipeline, chunk_id::VARCHAR AS chunk_id, run_id::VARCHAR AS run_id, data ->> 'model' AS model,
