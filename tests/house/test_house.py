@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from checkout import PACKAGE, ROOT, batchpipe, copy_examples, module_files, python, tracked_files
+from turns import read_long_tests
 
 from batchpipe.common import errors
 from batchpipe.pipeline.files import pipeline_files
@@ -1059,6 +1060,13 @@ def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     code = "from batchpipe.cli.main import main\nassert main(['--help']) == 0"
     assert loaded_by(code, HEAVY, tmp_path) == []
+
+
+def test_each_test_that_takes_turns_is_there() -> None:
+    """A line names a test function: one that names a case of it would leave nothing out."""
+    for name in read_long_tests():
+        file, function = name.split("::", 1)
+        assert f"def {function.rpartition('::')[2]}(" in (ROOT / file).read_text(encoding="utf-8"), name
 
 
 def test_help_is_quick(tmp_path: Path, full_sweep: bool) -> None:

@@ -88,8 +88,10 @@ class CallIntents:
                 return CallClaim(standing="answered", custom_id=each["custom_id"])
             if each["in_batch"]:
                 return CallClaim(standing="in_batch", custom_id=each["custom_id"], batch_id=each["batch_id"])
+            if each["called_at"] is None:
+                continue
             saved = self.raw_folder.results(each["chunk_id"]) is not None
-            if each["called_at"] is not None and (saved or not _is_over(each["called_at"], session.now)):
+            if saved or not _is_over(each["called_at"], session.now):
                 return CallClaim(standing="being_asked", custom_id=each["custom_id"], saved=saved)
         return None
 

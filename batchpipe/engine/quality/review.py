@@ -145,6 +145,7 @@ class Desk:
         review = self.resolved.file.pipeline.review
         few = which == "open" and self.resolved.review_where is None and review.target is None
         names = quote_list(self.resolved.names)
+        # Only a sample by doubt reads which answer is the newest, of every key.
         weighed = Sql("") if review.by == "uniform" else Sql(", arg_max(custom_id, seq) AS custom_id")
         with self.context.database.reading(self.work) as session:
             keyed = self.snapshot.path.with_name("keyed.parquet")
