@@ -44,13 +44,22 @@ def run_with(project: Project, name: str, between: Callable[[], Any], **options:
         between()
         return True
 
-    run = PipelineRun(
-        context=context,
-        file=load(project.root / "pipelines" / f"{name}.toml", project.root),
-        options=RunOptions(**options),
-        tell=lambda name, text: project.said.append(f"{name}: {text}"),
-        confirm=confirm,
-    )
+    def told(name: str, event: Event) -> None:
+        project.said.append(f"{name}: {event}")
+
+    return finished(project, context, name, RunOptions(**options), told, confirm)
+
+
+def finished(
+    project: Project,
+    context: Context,
+    name: str,
+    options: RunOptions,
+    told: Callable[[str, Event], None],
+    confirm: Callable[..., bool],
+) -> RunResult:
+    file = load(project.root / "pipelines" / f"{name}.toml", project.root)
+    run = PipelineRun(context=context, file=file, options=options, tell=told, confirm=confirm)
     try:
         (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
     finally:
@@ -229,14 +238,7 @@ class Later:
 
 
 def run_telling(project: Project, context: Context, told: Callable[[str, Event], None]) -> RunResult:
-    file = load(project.root / "pipelines" / "demo.toml", project.root)
-    run = PipelineRun(context=context, file=file, options=RunOptions(), tell=told, confirm=lambda *_: True)
-    try:
-        (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
-    finally:
-        context.close()
-    assert outcome.error is None, outcome.error
-    return outcome.result
+    return finished(project, context, "demo", RunOptions(), told, lambda *_: True)
 
 
 def save_answer(project: Project) -> None:

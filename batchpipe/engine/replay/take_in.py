@@ -127,21 +127,18 @@ class RawReplay:
             return []
         for chunk_id in found.lost_open:
             keep_readable(self.raw_folder, chunk_id)
-        self._take_lost(found, gives_up=True)
+        self.take_in_lost(found, gives_up=True)
         with self.context.database.writing(self.work, None) as session:
             add_event(session, self.names[0], "unreadable_left", {"chunk_ids": lost})
         return lost
 
-    def take_in_lost(self, found: UnknownChunks) -> set[str]:
-        """Record the requests of chunks whose answers cannot be read; return the ids of these chunks.
+    def take_in_lost(self, found: UnknownChunks, *, gives_up: bool = False) -> set[str]:
+        """Record the chunks whose answers cannot be read, as far as their requests can be; return their ids.
 
-        The ledger waits for their answers then: it knows which prompt and which rows were paid for.
+        With `gives_up` their answers are booked as gone. Else the ledger waits for the answers: it
+        knows which prompt and which rows were paid for.
         Writes the ledger, the raw folder.
         """
-        return self._take_lost(found, gives_up=False)
-
-    def _take_lost(self, found: UnknownChunks, *, gives_up: bool) -> set[str]:
-        """Record the chunks whose answers cannot be read, as far as their requests can be; return their ids."""
         readable = [(each, commit) for each in found.lost if (commit := self._newest_commit(each)) is not None]
         if readable:
             self._raise_commit(max(commit for _, commit in readable))
