@@ -183,6 +183,42 @@ def test_a_key_that_only_a_later_rung_needs_is_missed_before_anything_is_sent(
     assert project.run().submitted == 0
 
 
+class Refusing(socketserver.StreamRequestHandler):
+    """A proxy that lets nobody through."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 407 Who are you\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize("mode", ["batch", "realtime"])
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "openai:gpt-6-luna", "gemini:gemini-3.8-flash"])
+def test_a_proxy_that_refuses_a_connection_costs_nothing(
+    project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch, model: str, mode: str
+) -> None:
+    """Nothing reaches the provider: no batch is looked for, and no call is booked as one that may have been paid."""
+    project.pipeline(BASIC.replace("claude-haiku-4-5", model) + f'mode = "{mode}"\n')
+    clock.step = 60.0
+    whole = project.environment
+    names = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL")
+    monkeypatch.setattr(Project, "environment", whole | dict.fromkeys(names, "https://nowhere.example"))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as proxy:
+        threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.server_address[1]}")
+        stopped = clock.run()
+        proxy.shutdown()
+    assert isinstance(stopped.error, ProviderError)
+    assert "ProxyError: 407 Who are you" in stopped.error.what
+    assert "HTTPS_PROXY" in str(stopped.error.hint)
+    assert project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'cost_unknown'") == [(0,)]
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setattr(Project, "environment", whole)
+    assert clock.run().error is None
+    assert project.sql(STANDING) == [("accepted", 20)]
+    assert project.sql("SELECT count(*) FROM ledger.results") == [(20,)]
+
+
 THREE = BASIC.replace(
     'model = "claude-haiku-4-5"\nmax_tokens = 200\n',
     'model = "openai:gpt-6-luna"\nmax_tokens = 200\nwhen = "amount < 5"\n\n'

@@ -27,7 +27,7 @@ from batchpipe.engine.waits.questions import Question
 from batchpipe.engine.waits.troubled import TroubledBatches
 from batchpipe.engine.waits.troubles import TroubleBook
 from batchpipe.engine.waits.unaskable import UnaskableBatches
-from batchpipe.engine.waits.unreachable import UnreachableProviders
+from batchpipe.engine.waits.unreachable import CHECK, UnreachableProviders
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.queries import query
 
@@ -370,7 +370,7 @@ def look_after_batches(
         late=LateRefusals(parts=parts, poll_interval=context.settings.poll_interval),
         unreachable=UnreachableProviders(
             clock=context.clock,
-            hint="Check the network and `base_url`, then run the same command again: nothing is lost.",
+            hint=f"{CHECK} Then run the same command again: nothing is lost.",
         ),
         unaskable=UnaskableBatches(provider=parts.providers.of, tell=tell),
         context=context,

@@ -20,6 +20,7 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
 from batchpipe.engine.waits.gone import GoneResults, record_gone
 from batchpipe.engine.waits.troubles import Trouble, read_troubles
+from batchpipe.engine.waits.unreachable import CHECK
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import quote_list
@@ -140,7 +141,7 @@ class Recovery:
         except RefusedError as error:
             raise refusal(error, provider.key_hash) from error
         except (NotSentError, UnavailableError) as error:
-            hint = "Check the network and `base_url`, then run the same command again."
+            hint = f"{CHECK} Then run the same command again."
             raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
 
     @property
@@ -276,7 +277,7 @@ class Recovery:
                     raise refusal(error, provider.key_hash) from error
                 refused = error
             except (NotSentError, UnavailableError) as error:
-                hint = "Check the network and `base_url`, then run the same command again."
+                hint = f"{CHECK} Then run the same command again."
                 raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
         if refused is None:
             self._providers.of(chunks[0])  # raises what the settings lack

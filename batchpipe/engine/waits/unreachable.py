@@ -18,6 +18,8 @@ from batchpipe.engine.resolved.resolve import Resolved
 UNREACHABLE = timedelta(seconds=60)
 TRIED_AGAIN = timedelta(minutes=5)
 
+CHECK = "Check the network, the proxy where one is named (HTTPS_PROXY), and `base_url`."
+
 
 @dataclass(slots=True, kw_only=True)
 class UnreachableProviders:
@@ -77,7 +79,7 @@ class RungWaits:
     refused: dict[str, BatchpipeError] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
+        hint = f"{CHECK} Then run the same command again: nothing was sent."
         self.unreachable = UnreachableProviders(clock=self.clock, hint=hint)
 
     def asked_to_wait(self, rung: int, message: str, seconds: float, *, model_only: bool = False) -> None:

@@ -83,12 +83,13 @@ def trusted_authorities() -> ssl.SSLContext:
 
 
 def never_sent(error: BaseException | None) -> bool:
-    """Return whether no connection was made: unknown name, connection refused, TLS error, or no free connection."""
+    """Return whether no connection was made: unknown name, connection refused, TLS error, no free connection, or a
+    proxy that refuses to make one (RFC 9110, 9.3.6: it answers CONNECT before anything is passed on).
+    """
     import httpx2
 
-    return isinstance(
-        error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.UnsupportedProtocol
-    )
+    none_made = httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError
+    return isinstance(error, none_made | httpx2.UnsupportedProtocol)
 
 
 def server_of(url: str) -> str:
