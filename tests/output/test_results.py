@@ -6,20 +6,15 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from calls import ask
-from pages.shown import client_of
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.report.report import report
 from batchpipe.commands.results import spreadsheet
 from batchpipe.commands.results.results import results
-from batchpipe.commands.show.show import show
 from batchpipe.common.errors import PipelineError, UsageError
 
 HOSTILE = [
@@ -244,112 +239,3 @@ def test_a_table_in_a_schema_is_found(project: Project) -> None:
     found = ask(project, results, "demo", as_json=True).value
     assert found["table"] == "mart.labels"
     assert len(found["rows"]) == 2
-
-
-def run_with(project: Project, values: Mapping[str, str], rows: int) -> None:
-    """Run a pipeline whose output table takes over columns of these `values`, given as SQL by their names."""
-    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    included = BASIC.replace("SELECT id,", f"SELECT {columns}, id,").replace(
-        "[output.fields.label]", f"[output]\ninclude = {list(values)}\n[output.fields.label]"
-    )
-    project.pipeline(included)
-    project.rows(numbered(rows))
-    project.run()
-
-
-def test_a_workbook_holds_no_value_that_a_cell_changes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
-    monkeypatch.setattr(spreadsheet, "_has_extension", lambda connection: False)
-    values = {
-        "far": "9007199254740993::BIGINT",
-        "near": "12::BIGINT",
-        "cents": "123456789012345678.91::DECIMAL(20, 2)",
-        "price": "19.25::DECIMAL(20, 2)",
-        "none": "'nan'::DOUBLE",
-        "clock": "'12:00:00+02'::TIMETZ",
-        "old": "DATE '0044-03-15 (BC)'",
-        "always": "'infinity'::TIMESTAMP",
-        "day": "DATE '2026-11-29'",
-        "code": "'=1+1'::BLOB",
-    }
-    run_with(project, values, rows=2)
-    ask(project, results, "demo", "out.xlsx")
-    header, row, *_ = openpyxl.load_workbook(project.root / "out.xlsx").active.iter_rows(values_only=True)
-    cells = dict(zip(header, row, strict=True))
-    assert [cells[name] for name in ("far", "near", "cents", "price")] == [
-        "9007199254740993", 12, "123456789012345678.91", 19.25,
-    ]  # fmt: skip
-    assert [cells[name] for name in ("none", "clock", "old", "always")] == [
-        "nan", "12:00:00+02", "0044-03-15 (BC)", "infinity",
-    ]  # fmt: skip
-    assert (cells["day"].date().isoformat(), cells["code"]) == ("2026-11-29", "'=1+1")
-    ask(project, results, "demo", "out.csv")
-    assert '"\'=1+1"' in (project.root / "out.csv").read_text("utf-8")
-
-
-def test_a_parquet_file_has_every_digit_and_offset(project: Project) -> None:
-    values = {
-        "total": "9007199254740993::HUGEINT",
-        "most": "'170141183460469231731687303715884105727'::HUGEINT",
-        "back": "INTERVAL '-1.000001 seconds'",
-        "clock": "'12:00:00+02'::TIMETZ",
-        "sums": "[9007199254740993::HUGEINT]",
-    }
-    run_with(project, values, rows=1)
-    ask(project, results, "demo", "out.parquet")
-    with duckdb.connect() as connection:
-        read = f"SELECT {', '.join(values)} FROM '{project.root}/out.parquet'"
-        found = connection.execute(read).fetchall()
-    assert [str(each) for each in found[0]] == [
-        "9007199254740993",
-        "170141183460469231731687303715884105727",
-        "-00:00:01.000001",
-        "12:00:00+02",
-        "['9007199254740993']",
-    ]
-
-
-def test_odd_values_within_lists_and_structs_are_shown_everywhere(project: Project) -> None:
-    values = {
-        "by_number": "MAP {id: 'x'}",
-        "large": "['170141183460469231731687303715884105727'::HUGEINT]",
-        "mixed": "{'gap': INTERVAL 1 DAY, 'raw': 'ab'::BLOB, 'none': ['nan'::DOUBLE, 1.5]}",
-        "zoned": "{'at': TIMESTAMPTZ '2026-01-01 10:00:00+00', 'said': 'é'}",
-        "endless": "'-inf'::FLOAT",
-        "bytes": "unhex('61FF')",
-    }
-    run_with(project, values, rows=1)
-    strict: Any = {"parse_constant": lambda name: pytest.fail(f"{name} is no JSON")}
-    for ending in ("json", "jsonl"):
-        ask(project, results, "demo", f"out.{ending}")
-        whole = json.loads((project.root / f"out.{ending}").read_text("utf-8"), **strict)
-        row = whole[0] if ending == "json" else whole
-        assert (row["mixed"]["none"], row["endless"], row["large"]) == (["nan", 1.5], "-inf", [2**127 - 1])
-        assert row["zoned"]["said"] == "é"
-    ask(project, results, "demo", "out.csv")
-    (cells,) = csv.DictReader(io.StringIO((project.root / "out.csv").read_text("utf-8")))
-    assert json.loads(cells["mixed"], **strict)["none"] == ["nan", 1.5]
-    (shown,) = ask(project, results, "demo", as_json=True).value["rows"]
-    assert shown["zoned"] == {"at": "2026-01-01T10:00:00+00:00", "said": "é"}
-    talk = ask(project, show, "demo", ["1"]).out
-    assert '"said": "é"' in talk
-    for word in ("b'", "False", "{'"):
-        assert word not in talk.partition("\nnow\n")[0]
-    ask(project, show, "demo", ["1"], html="row.html", with_rows=True)
-    assert "170141183460469231731687303715884105727" in (project.root / "row.html").read_text("utf-8")
-    ask(project, report, ["demo"], html="report.html", with_rows=True)
-    with client_of(project) as client:
-        for page in ("rows", "rows?state=failed", "row/1", "plan"):
-            assert client.get(f"/p/demo/{page}", headers={"hx-request": "true"}).status_code == 200, page
-
-
-def test_long_inputs_beside_the_answers_are_written(project: Project) -> None:
-    project.pipeline(BASIC.replace("[output.fields.label]", '[output]\ninclude = ["body"]\n[output.fields.label]', 1))
-    rows = numbered(80)
-    project.rows([row | {"body": f"{row['id']} " + "long text " * 50_000} for row in rows])
-    project.run()
-    for ending in ("csv", "jsonl", "parquet"):
-        target = project.root / f"written.{ending}"
-        assert ask(project, results, "demo", to=str(target)).code == 0
-        lengths = duckdb.execute(f"SELECT count(*), min(strlen(body)) FROM '{target}'").fetchall()
-        assert lengths == [(80, 500_002)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from batchpipe.common.durable import written_whole
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.sql.canonical import canonical_sql
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, type_sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
+from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.store.database import Work
 from batchpipe.store.disk import plain_message
 
@@ -25,12 +26,14 @@ SCREEN_ROWS = 20
 SCREEN_CELL = 60
 NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
 BLOCK_BYTES = 1 << 20
+# One text for each row, as it is.
+LINES = Sql("FORMAT csv, HEADER false, QUOTE '', ESCAPE ''")
 FORMATS: Mapping[str, Sql] = {
     ".csv": Sql("FORMAT csv, HEADER true"),
     ".parquet": Sql("FORMAT parquet, COMPRESSION zstd"),
-    ".json": Sql("FORMAT json, ARRAY true"),
-    ".ndjson": Sql("FORMAT json"),
-    ".jsonl": Sql("FORMAT json"),
+    ".json": LINES,
+    ".ndjson": LINES,
+    ".jsonl": LINES,
     ".xlsx": Sql(""),
 }
 JSON = (".json", ".ndjson", ".jsonl")
@@ -38,8 +41,9 @@ FRACTIONS = ("DOUBLE", "FLOAT")
 # A spreadsheet takes such a cell for a formula. A model's answer must not become a formula.
 FORMULA = r"^[=+\-@\t\r]"
 # Parquet has no such types: numbers of them would be rounded, and times would lose their offset or their end.
-NOT_IN_PARQUET = re.compile(r"U?HUGEINT|INTERVAL|TIME WITH TIME ZONE")
-LARGE = "DECIMAL(38,0)"
+LARGE_INTEGERS = ("HUGEINT", "UHUGEINT")
+NOT_IN_PARQUET = (*LARGE_INTEGERS, "INTERVAL", "TIME WITH TIME ZONE")
+LARGE = TypeTree("DECIMAL(38,0)")
 
 
 def results(
@@ -102,45 +106,82 @@ def _in_parquet(work: Work, name: str, kind: str) -> Sql:
     """Return SQL for a column in a Parquet file: large whole numbers as DECIMAL(38,0) where they fit, and as text what
     Parquet would change.
     """
-    column = quote_identifier(name)
-    if not NOT_IN_PARQUET.search(kind):
+    column, tree = quote_identifier(name), type_tree(kind)
+    if not tree.some(lambda each: each.name in NOT_IN_PARQUET):
         return column
-    kept = "VARCHAR" if not NESTED.search(kind) else NOT_IN_PARQUET.sub("VARCHAR", kind)
-    if "HUGEINT" in kind and not NESTED.search(kind):
-        large = sql("TRY_CAST({column} AS {large})", column=column, large=type_sql(LARGE))
+    kept = tree.changed(lambda each: TypeTree("VARCHAR") if each.name in NOT_IN_PARQUET else each)
+    if tree.name in LARGE_INTEGERS:
+        large = sql("TRY_CAST({column} AS {large})", column=column, large=LARGE.sql)
         fits = sql("SELECT count({column}) = count({large}) FROM {taken}", column=column, large=large, taken=TAKEN)
         kept = LARGE if work.connection.execute(fits).fetchone() == (True,) else kept
-    return sql("CAST({column} AS {kept}) AS {column}", column=column, kept=type_sql(kept))
+    return sql("CAST({column} AS {kept}) AS {column}", column=column, kept=kept.sql)
 
 
 def _in_json(name: str, kind: str) -> Sql:
-    """Return SQL for a column in a JSON file: NaN and the infinities, which JSON does not know, are texts."""
-    column = quote_identifier(name)
-    value = column
-    if NESTED.search(kind):
+    """Return SQL for the JSON text of a column, in one line: NaN and the infinities, which JSON does not know, are
+    texts.
+    """
+    column, tree = quote_identifier(name), type_tree(kind)
+    if tree.children:
         value = _nested_json(column, kind)
-    elif kind in FRACTIONS:
+    elif tree.name == "JSON":  # its line breaks stand between values: JSON has none in a text
         value = sql(
-            "CASE WHEN isfinite({column}) THEN to_json({column}) ELSE to_json({column}::VARCHAR) END", column=column
+            "translate(CAST({column} AS VARCHAR), {breaks}, '  ')", column=column, breaks=Sql("chr(10) || chr(13)")
         )
-    return sql("{value} AS {column}", value=value, column=column)
+    elif tree.name in FRACTIONS:
+        text = sql("CAST({column} AS VARCHAR)", column=column)
+        number = sql("to_json(CAST({text} AS DOUBLE))", text=text)
+        value = sql(
+            "CASE WHEN isfinite({column}) THEN {number} ELSE to_json({text}) END",
+            column=column,
+            number=number,
+            text=text,
+        )
+    else:
+        value = sql("to_json({column})", column=column)
+    return sql("coalesce(CAST({value} AS VARCHAR), 'null')", value=value)
 
 
 def _nested_json(column: Sql, kind: str) -> Sql:
-    """Return SQL for a nested value as JSON that every reader takes: `to_json` writes NaN as a number."""
-    if not any(each in kind for each in FRACTIONS):
-        return sql("to_json({column})", column=column)
+    """Return SQL for the JSON text of a nested value that every reader takes: `to_json` writes NaN as a number, a FLOAT
+    with the digits of a DOUBLE, and reads what is JSON again.
+    """
+    tree, texts = type_tree(kind), canonical_sql(column, kind, False)
+    if tree.some(lambda each: each.name in ("JSON", "FLOAT")):
+        return sql("translate({texts}, chr(10) || chr(13), '  ')", texts=texts)
+    as_it_is = sql("CAST(to_json({column}) AS VARCHAR)", column=column)
+    if not tree.some(lambda each: each.name == "DOUBLE"):
+        return as_it_is
     return sql(
-        "CASE WHEN regexp_matches(to_json({column})::VARCHAR, 'NaN|Infinity') THEN {texts}::JSON "
-        "ELSE to_json({column}) END",
-        column=column,
-        texts=canonical_sql(column, kind, False),
+        "CASE WHEN regexp_matches({as_it_is}, 'NaN|Infinity') THEN {texts} ELSE {as_it_is} END",
+        as_it_is=as_it_is,
+        texts=texts,
+    )
+
+
+def _json_lines(taken: TakenRows, ending: str) -> Sql:
+    """Return a SELECT of one text for each row: an object, and in a `.json` file what makes them one list."""
+    columns = (
+        sql("{name} || {value}", name=quote_literal(f"{json.dumps(name)}:"), value=_in_json(name, kind))
+        for name, kind in taken.output.columns
+    )
+    line = sql("'{{' || {columns} || '}}'", columns=joined(" || ',' || ", columns))
+    if ending != ".json":
+        return sql("SELECT {line} FROM {taken}", line=line, taken=TAKEN)
+    if taken.rows == 0:
+        return Sql("SELECT '[]'")
+    return sql(
+        "SELECT if(row_number() OVER () = 1, '[' || chr(10), '') || chr(9) || {line} "
+        "|| if(row_number() OVER () = {rows}, chr(10) || ']', ',') FROM {taken}",
+        line=line,
+        rows=number_sql(taken.rows),
+        taken=TAKEN,
     )
 
 
 def _copy(work: Work, taken: TakenRows, path: Path, ending: str) -> Sql:
     """Return the statement that writes `work.taken` to `path`. Texts are quoted, since DuckDB does not quote a lone CR
-    itself.
+    itself. JSON is written as text, since DuckDB would read its numbers again.
     """
     values, options = Sql("*"), FORMATS[ending]
     if ending == ".parquet":
@@ -149,10 +190,10 @@ def _copy(work: Work, taken: TakenRows, path: Path, ending: str) -> Sql:
         values = _cells(taken, ending)
         texts = [quote_identifier(name) for name, kind in taken.output.columns if _is_text(kind)]
         options = sql("{options}, FORCE_QUOTE ({texts})", options=options, texts=joined(", ", texts))
+    select = sql("SELECT {values} FROM {taken}", values=values, taken=TAKEN)
     if ending in JSON:
-        values = joined(", ", (_in_json(name, kind) for name, kind in taken.output.columns))
-    parts = {"values": values, "taken": TAKEN, "path": quote_literal(str(path)), "options": options}
-    return sql("COPY (SELECT {values} FROM {taken}) TO {path} ({options})", **parts)
+        select = _json_lines(taken, ending)
+    return sql("COPY ({select}) TO {path} ({options})", select=select, path=quote_literal(str(path)), options=options)
 
 
 def _cells(taken: TakenRows, ending: str) -> Sql:
@@ -171,7 +212,7 @@ def _cell(name: str, kind: str, ending: str) -> Sql:
     """Return SQL for a column as a cell of a flat file: nested values as JSON, and no text is a formula."""
     column = quote_identifier(name)
     if NESTED.search(kind):
-        return sql("({json})::VARCHAR", json=_nested_json(column, kind))
+        return _nested_json(column, kind)
     if not _is_text(kind):
         return column
     text = sql("{column}::VARCHAR", column=column)

@@ -12,7 +12,7 @@ from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.engine.source.snapshot import canonical_text, key_sql
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema import exact_json
-from batchpipe.sql.canonical import canonical_sql
+from batchpipe.sql.canonical import NANOSECONDS_WITH_ZONE, TIME_WITH_ZONE, WITH_ZONE, canonical_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
 from batchpipe.sql.quoting import (
     Sql,
@@ -26,6 +26,7 @@ from batchpipe.sql.quoting import (
     sql,
     table_parts,
 )
+from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.store.database import Session, Work, streamed_rows
 from batchpipe.store.queries import query
 
@@ -33,6 +34,11 @@ TAKEN = Sql("work.taken")
 # Types of lists, structs and maps, as DuckDB names them.
 ITEM_NUMBER = "_index"
 NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
+# Types of which Python knows the years 1 to 9999, those of which it knows too little, and those that it changes where
+# they stand inside others.
+_MOMENTS = frozenset(("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", WITH_ZONE))
+_TEXTS = frozenset(("INTERVAL", "TIMESTAMP_NS", "TIME_NS", TIME_WITH_ZONE, NANOSECONDS_WITH_ZONE))
+_CHANGED_INSIDE = _MOMENTS | _TEXTS | {"TIME", "FLOAT", "JSON"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,20 +228,35 @@ def _prefixed(output: OutputTable) -> Sql:
 
 
 def python_value(name: str, kind: str) -> Sql:
-    """Return SQL for a column as Python takes it. A time with a zone is naive UTC."""
-    column = quote_identifier(name)
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return sql("CAST({column} AS TIMESTAMP)", column=column)
-    if _has_zone_inside(kind):
-        return canonical_sql(column, kind, False)
-    return sql("CAST({column} AS VARCHAR)", column=column) if "WITH TIME ZONE" in kind else column
+    """Return SQL for a column as Python takes it. A time with a zone is naive UTC.
+
+    What Python would change is text: intervals, nanoseconds, years that Python does not know, and nested values that
+    hold such parts are their canonical text.
+    """
+    column, tree = quote_identifier(name), type_tree(kind)
+    if tree.children:
+        return canonical_sql(column, kind, False) if _is_json_text(tree) else column
+    if tree.name == "FLOAT":
+        return sql("CAST(CAST({column} AS VARCHAR) AS DOUBLE)", column=column)
+    if tree.name in _MOMENTS:
+        return sql(
+            "CASE WHEN {column} >= DATE '0001-01-01' AND {column} < DATE '10000-01-01' "
+            "THEN union_value(moment := CAST({column} AS {known}))::UNION(moment {known}, written VARCHAR) "
+            "ELSE union_value(written := {text})::UNION(moment {known}, written VARCHAR) END",
+            column=column,
+            known=Sql("DATE" if tree.name == "DATE" else "TIMESTAMP"),
+            text=canonical_sql(column, kind, False),
+        )
+    return canonical_sql(column, kind, False) if tree.name in _TEXTS else column
 
 
 def json_value(value: Any, kind: str) -> Any:
     """Return a value of a column of type `kind` for JSON."""
-    return exact_json.loads(value) if value is not None and (kind == "JSON" or _has_zone_inside(kind)) else value
+    return (
+        exact_json.loads(value) if value is not None and (kind == "JSON" or _is_json_text(type_tree(kind))) else value
+    )
 
 
-def _has_zone_inside(kind: str) -> bool:
-    """Return whether a type holds times with a zone within lists, structs or maps: such a value is JSON for Python."""
-    return "WITH TIME ZONE" in kind and NESTED.search(kind) is not None
+def _is_json_text(tree: TypeTree) -> bool:
+    """Return whether Python would change a part of such a nested value: then its JSON is read."""
+    return bool(tree.children) and tree.some(lambda each: each.name in _CHANGED_INSIDE)

@@ -17,7 +17,9 @@ from batchpipe.store.database import streamed_rows
 MOST_ROWS = 1_048_575
 MOST_CHARACTERS = 32_767
 # The types of which a cell holds every value.
-HELD = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER", "TIME")
+HELD = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER")
+# When an answer came is a time in a cell, although a cell has milliseconds.
+COMPLETED_AT = quote_identifier("_completed_at")
 
 
 class FileToTheEnd(FileIO):
@@ -103,7 +105,11 @@ def _is_held(column: Sql, kind: str) -> Sql:
     elif word in ("DOUBLE", "FLOAT"):
         holds = sql("isfinite({column})", column=column)
     elif word in ("DATE", "TIMESTAMP"):  # the first and the last year of a workbook
-        holds = sql("isfinite({column}) AND year({column}) BETWEEN 1900 AND 9999", column=column)
+        holds = sql("{column} >= DATE '1900-01-01' AND {column} < DATE '10000-01-01'", column=column)
+        if word == "TIMESTAMP" and column != COMPLETED_AT:
+            holds = sql("{holds} AND date_trunc('milliseconds', {column}) = {column}", holds=holds, column=column)
+    elif word == "TIME" and kind == word:
+        holds = sql("microsecond({column}) % 1000 = 0", column=column)
     else:
         return Sql("false")
     return sql("coalesce(bool_and({column} IS NULL OR coalesce({holds}, false)), true)", column=column, holds=holds)
