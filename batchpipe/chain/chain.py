@@ -35,7 +35,7 @@ class Upstream:
 
     name: str
     table: str
-    older_name: str | None = None
+    older_names: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     path: Path = Path()
     file: PipelineFile | None = None
@@ -101,7 +101,7 @@ class Chain:
             self._upstream[file.path] = Upstream(
                 name=pipeline.name,
                 table=pipeline.table,
-                older_name=pipeline.renamed_from or None,
+                older_names=pipeline.older_names,
                 children=tuple(pipeline.output.rows.values()),
                 path=file.path,
                 file=file,
@@ -199,7 +199,7 @@ class Chain:
         table: the rows would stay as they were.
         """
         declared_ones = map(self._one_declared, others)
-        now = next((each for each in declared_ones if writer in (each.name, each.older_name)), None)
+        now = next((each for each in declared_ones if writer in (each.name, *each.older_names)), None)
         if now is not None:
             what = f"nothing is written any more into the table {'.'.join(name.parts)} that it reads"
             hint = f"The pipeline {now.name} writes {' and '.join(now.tables)} now: name that in its place."
@@ -330,7 +330,7 @@ class Chain:
                     path=path,
                     name=known.name,
                     table=known.table,
-                    older_name=known.older_name,
+                    older_names=known.older_names,
                     children=known.children,
                 )
                 if known is not None

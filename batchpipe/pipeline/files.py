@@ -20,7 +20,7 @@ class Declared:
     path: Path
     name: str
     table: str
-    older_name: str | None = None
+    older_names: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
 
     @property
@@ -50,11 +50,12 @@ def declared(path: Path) -> Declared:
     """Return what the file at `path` says of itself; mistakes in it are reported where it is loaded."""
     data = toml_table(path)
     output = data.get("output")
-    name, older = _text(data.get("name")) or path.stem, _text(data.get("renamed_from"))
+    name, older = _text(data.get("name")) or path.stem, data.get("renamed_from")
+    older_names = tuple(each for each in (older if isinstance(older, list) else [older]) if isinstance(each, str))
     table = _text(output.get("table")) if isinstance(output, dict) else None
     rows = output.get("rows") if isinstance(output, dict) else None
     children = tuple(each for each in rows.values() if isinstance(each, str)) if isinstance(rows, dict) else ()
-    return Declared(path=path, name=name, table=table or name, older_name=older, children=children)
+    return Declared(path=path, name=name, table=table or name, older_names=older_names, children=children)
 
 
 def declared_in(root: Path, *further: Path) -> Sequence[Declared]:

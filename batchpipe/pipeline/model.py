@@ -235,10 +235,11 @@ class Pipeline(Frozen):
 
     name: str = Field(pattern=NAME_PATTERN, description="Default: the file's stem.")
     description: str = Field(default="", description="For people.")
-    renamed_from: OlderName | Literal[False] | None = Field(
+    renamed_from: OlderName | tuple[OlderName, ...] | Literal[False] | None = Field(
         default=None,
-        description="Older name, whose history goes on; or `false`: this is no other pipeline under a new name.",
-        json_schema_extra={"type_text": "a string or `false`"},
+        description="Older name, or names, whose history goes on; or `false`: this is no other pipeline under a new "
+        "name.",
+        json_schema_extra={"type_text": "a string, a list of strings, or `false`"},
     )
     input: Input
     prompt: Prompt
@@ -257,15 +258,14 @@ class Pipeline(Frozen):
     _earlier_names: tuple[str, ...] = PrivateAttr(default=())
 
     @property
-    def older_name(self) -> str | None:
-        """Return the name that `renamed_from` gives; None where it gives none."""
-        return self.renamed_from or None
+    def older_names(self) -> tuple[str, ...]:
+        """Return the names that `renamed_from` gives."""
+        return (self.renamed_from,) if isinstance(self.renamed_from, str) else self.renamed_from or ()
 
     @property
     def names(self) -> list[str]:
         """Return the pipeline's name and the older names whose history it continues."""
-        older = (self.renamed_from,) if self.renamed_from else ()
-        return list(dict.fromkeys((self.name, *older, *self._earlier_names)))
+        return list(dict.fromkeys((self.name, *self.older_names, *self._earlier_names)))
 
     def as_evaluation(self, *parts: str) -> Pipeline:
         """Return the pipeline under the name of an evaluation or a judge of it, NAME:PARTS, which continues those of

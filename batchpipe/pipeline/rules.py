@@ -33,7 +33,8 @@ NEXT_RUNG = 'Add [[models]] after it, such as model = "claude-haiku-4-5" with ma
 
 def rule_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield (path, what, hint) for each mistake in `data` that the types of single keys do not show."""
-    if isinstance(data.get("renamed_from"), str) and data["renamed_from"] == data.get("name"):
+    older = data.get("renamed_from")
+    if isinstance(older, str | list) and data.get("name") in (older if isinstance(older, list) else [older]):
         hint = "Write the older name, or remove renamed_from."
         yield ("renamed_from",), "renamed_from is the pipeline's own name", hint
     yield from _input(subtable(data, "input"))

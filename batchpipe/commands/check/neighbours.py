@@ -29,11 +29,11 @@ def neighbour_problems(file: PipelineFile, project: Sequence[Declared]) -> Itera
                     where=file.where(f"[output.rows] {field}"),
                     hint=f'Give it another name: {field} = "...". Names are compared without case.',
                 )
-    older = file.pipeline.older_name
     for other in others:
-        if other.name == older:
+        if other.name in file.pipeline.older_names:
             yield Problem(
-                what=f'renamed_from is "{older}", a pipeline that is still there: {shown_path(other.path, file.root)}',
+                what=f'renamed_from is "{other.name}", a pipeline that is still there: '
+                + shown_path(other.path, file.root),
                 where=file.where("renamed_from"),
                 hint="Remove the older file, or remove renamed_from: two pipelines cannot go on with one history.",
             )

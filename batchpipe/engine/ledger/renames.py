@@ -24,13 +24,12 @@ def rename_links(session: Session) -> list[Link]:
 
 
 def record_rename(session: Session, file: PipelineFile, run_id: str | None) -> None:
-    """Record the link of `renamed_from`, where it is new.
+    """Record the links of `renamed_from`, where they are new.
 
     Reads `ledger.events`. Writes `ledger.events`.
     """
-    name, older = file.pipeline.name, file.pipeline.older_name
-    if older is not None and not file.evaluates:
-        record_links(session, [(name, older)], run_id)
+    if file.pipeline.older_names and not file.evaluates:
+        record_links(session, [(file.pipeline.name, older) for older in file.pipeline.older_names], run_id)
 
 
 def record_links(session: Session, links: Iterable[Link], run_id: str | None) -> None:
@@ -42,6 +41,13 @@ def record_links(session: Session, links: Iterable[Link], run_id: str | None) ->
     for name, older in links:
         if (name, older) not in known:
             add_event(session, name, RENAMED, {"renamed_from": older}, run_id=run_id)
+
+
+def link_line(file: PipelineFile, older: Iterable[str]) -> str:
+    """Return the line of `file` that says that its pipeline goes on with those called `older`, too."""
+    names = dict.fromkeys((*file.pipeline.older_names, *older))
+    listed = ", ".join(f'"{each}"' for each in names)
+    return f"renamed_from = [{listed}]" if len(names) > 1 else f"renamed_from = {listed}"
 
 
 def earlier_names(names: Sequence[str], links: Iterable[Link]) -> list[str]:

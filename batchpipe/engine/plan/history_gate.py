@@ -5,13 +5,13 @@ Nothing is bought a second time without a warning: such a run stops at a gate th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from batchpipe.common.errors import GateError
-from batchpipe.engine.ledger.renames import Link, earlier_names, linked_by, rename_links
+from batchpipe.engine.ledger.renames import Link, earlier_names, link_line, linked_by, rename_links
 from batchpipe.engine.output.ownership import output_place
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.recorded_recipes import versions_by_every_recipe
@@ -37,6 +37,21 @@ class Doubt:
     """
 
     vanished: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OlderOne:
+    """What a vanished pipeline has in common with one under another name: the prompt, `shared` keys of its `rows`."""
+
+    name: str
+    same_prompt: bool
+    rows: int
+    shared: int
+
+    @property
+    def shares_keys(self) -> bool:
+        """Return whether half of the input's keys are those of the vanished pipeline."""
+        return bool(self.rows) and self.shared * 2 >= self.rows
 
 
 def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
@@ -98,16 +113,36 @@ def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt
         rows, shared, known = _shared_keys(session, resolved.names, snapshot, OWN_NAME)
         # A pilot or a limit has sent few of the rows: then most known keys are in the input, and it is the same one.
         return _other_project(resolved, rows, shared) if shared * 2 < min(rows, known) else None
+    found = _likely(_older_ones(session, resolved, snapshot, doubt.vanished))
+    return _renamed(resolved, found) if found else None
+
+
+def _older_ones(
+    session: Session, resolved: Resolved, snapshot: Snapshot, vanished: Sequence[str]
+) -> Iterator[_OlderOne]:
+    """Yield what each of `vanished` has in common with the pipeline. A name that another of them continues is passed
+    over.
+    """
     links = rename_links(session)
-    for name in doubt.vanished:
+    continued: set[str] = set()
+    for name in vanished:
         names = earlier_names([name], links)
-        rows, shared, _ = _shared_keys(session, names, snapshot, EVALUATED_NAME)
-        # What was tried is paid, too.
-        statement = query("history", pipelines=quote_list(names), of=EVALUATED_NAME, counts=Sql("true"))
-        same_prompt = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})[1]
-        if same_prompt or (rows and shared * 2 >= rows):
-            return _renamed(resolved, name, same_prompt=same_prompt, rows=rows, shared=shared)
-    return None
+        if name not in continued:
+            rows, shared, _ = _shared_keys(session, names, snapshot, EVALUATED_NAME)
+            # What was tried is paid, too.
+            statement = query("history", pipelines=quote_list(names), of=EVALUATED_NAME, counts=Sql("true"))
+            same_prompt = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})[1]
+            yield _OlderOne(name=name, same_prompt=same_prompt, rows=rows, shared=shared)
+        continued.update(names)
+
+
+def _likely(older_ones: Iterable[_OlderOne]) -> list[_OlderOne]:
+    """Return those that the pipeline may be under a new name: with its prompt, and of these the ones with keys of its
+    input; else with half of its keys.
+    """
+    found = list(older_ones)
+    prompts = [each for each in found if each.same_prompt]
+    return [each for each in prompts if each.shared] or prompts or [each for each in found if each.shares_keys]
 
 
 def refuse_renamed(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
@@ -183,14 +218,21 @@ def _reads_own_output(resolved: Resolved) -> bool:
     return folded(table_parts(resolved.table)[1]) in {folded(each) for each in read}
 
 
-def _renamed(resolved: Resolved, older: str, *, same_prompt: bool, rows: int, shared: int) -> GateError:
-    """Return the gate for a pipeline that looks like `older` under a new name."""
-    why = "has its prompt" if same_prompt else f"has {shared:,} of its keys in {rows:,} rows"
+def _renamed(resolved: Resolved, found: Sequence[_OlderOne]) -> GateError:
+    """Return the gate for a pipeline that looks like one of `found` under a new name, or like several together."""
+    first, *others = found
+    why = "has its prompt" if first.same_prompt else f"has {first.shared:,} of its keys in {first.rows:,} rows"
+    older = " or ".join(each.name for each in found)
+    what = f"{first.name} has no file any more, and {resolved.name} {why}"
+    what += "".join(f"; so has {each.name} none, and it fits as well" for each in others)
+    ways = [link_line(resolved.file, [each.name]) for each in found]
+    together = link_line(resolved.file, [each.name for each in found])
+    together = f" If it goes on with all of them, write {together}." if others else ""
     return GateError(
-        f"{older} has no file any more, and {resolved.name} {why}: nothing was sent",
+        f"{what}: nothing was sent",
         where=resolved.file.where("name"),
-        hint=f'If it is {older} under a new name, write renamed_from = "{older}" in the file: its answers are carried '
-        "over, unpaid. If it is another pipeline, write renamed_from = false.",
+        hint=f"If it is {older} under a new name, write {' or '.join(ways)} in the file: its answers are carried "
+        f"over, unpaid.{together} If it is another pipeline, write renamed_from = false.",
     )
 
 
