@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,14 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def unfinished(path: Path) -> Path:
+    """Return the name under which this thread writes the file that takes the name `path` once it is whole.
+
+    Nobody else writes to it: two processes may be about to put the same file there.
+    """
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{UNFINISHED}")
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a place beside `path` to write to, which takes its name at the end of the block.
@@ -35,8 +44,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     target = path.resolve()
     begun = f".{target.stem[:LONGEST_STEM]}{target.suffix}-"
-    beside = target.with_name(f"{begun}{os.getpid()}{UNFINISHED}")
-    _remove_left(target.parent, begun)
+    beside = target.with_name(f"{begun}{os.getpid()}-{threading.get_ident()}{UNFINISHED}")
+    remove_left(target.parent, begun)
     try:
         yield beside
         beside.replace(target)
@@ -46,7 +55,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def _remove_left(folder: Path, begun: str) -> None:
+def remove_left(folder: Path, begun: str = "") -> None:
     """Remove unfinished files whose names begin so, and that nobody has written to for long."""
     for each in folder.glob(f"{glob.escape(begun)}*{UNFINISHED}"):
         with suppress(OSError):  # another process may remove it as well

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import threading
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
@@ -14,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import duckdb
+import httpx2
 import pyarrow
 import pytest
 from calls import ask
@@ -27,6 +30,7 @@ from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.realtime.closing import ChunkClosing
+from batchpipe.providers.shared.download import DownloadSource, save, save_files
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 
@@ -271,6 +275,44 @@ def test_a_full_disk_is_an_error_that_leaves_no_half_file(
         write(RawFolder(path=tmp_path))
     assert "Free some disk space" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def beside(act: Callable[[], object]) -> None:
+    """Do something in another thread, as another process would, and wait for its end."""
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+def test_two_that_save_the_same_at_once_do_not_write_into_one_file(tmp_path: Path) -> None:
+    folder, written = RawFolder(path=tmp_path), b'{"x": 1}\n'
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"requests")
+        beside(lambda: folder.write_requests("a", lambda other: other.write_bytes(b"other") and None))
+
+    def source() -> DownloadSource:
+        beside(lambda: save(httpx2.Response(200, content=iter([written])), folder.download("a")))
+        return DownloadSource(httpx2.Response(200, content=iter([written])))
+
+    folder.write_requests("a", write)
+    save_files([source], folder.download("a"))
+    assert folder.requests("a").read_bytes() == b"requests"
+    assert folder.download("a").read_bytes() == written
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_run_removes_what_a_killed_process_left_unfinished_long_ago(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(1))
+    project.run()
+    left = [raw(project).path / f"{name}.part" for name in ("a.jsonl.1-2", "b.json.3-4", "c.json")]
+    for each in left:
+        each.touch()
+    for each in left[1:]:
+        os.utime(each, (0, 0))
+    project.run()
+    assert [each.exists() for each in left] == [True, False, False]
 
 
 def test_sizes_are_by_chunk(tmp_path: Path) -> None:

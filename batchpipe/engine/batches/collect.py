@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from batchpipe.common.durable import remove_left
 from batchpipe.engine.batches.ladder_verdicts import fill_states
 from batchpipe.engine.batches.not_understood import (
     book_unknown_costs,
@@ -153,12 +154,12 @@ class Collector:
         return collected
 
     def compress_left(self) -> None:
-        """Compress raw results that a killed process left plain although their lines are in the database.
+        """Compress recorded results that a killed process left plain, and remove files that it left unfinished.
 
         Reads the ledger.
         """
-        left = self.parts.raw_folder.uncompressed()
-        if left:
+        remove_left(self.parts.raw_folder.path)
+        if left := self.parts.raw_folder.uncompressed():
             with self.parts.reading() as session:
                 done = session.rows(query("collected_chunks"), {"chunk_ids": left})
             for (chunk_id,) in done:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from batchpipe.common import modes
-from batchpipe.common.durable import flush_folder
+from batchpipe.common.durable import flush_folder, unfinished
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def save_files(sources: Iterable[Callable[[], DownloadSource]], path: Path) -> N
     """
     import httpx2
 
-    part = path.with_name(path.name + ".part")
+    part = unfinished(path)
     try:
         with open(part, "wb", opener=modes.opener) as file:
             last = b""
