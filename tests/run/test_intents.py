@@ -95,6 +95,20 @@ def test_a_pipeline_whose_older_name_still_runs_buys_nothing_twice(project: Proj
     assert project.requests_sent() == 6
 
 
+def test_two_linked_runs_do_not_both_let_a_row_follow_a_request_in_flight(project: Project) -> None:
+    project.pipeline(name="p")
+    project.pipeline(f'renamed_from = "p"\n{BASIC}', name="q")
+    rows = [row | {"body": "the same"} for row in numbered(3)]
+    project.rows(rows[:1])
+    project.faults({"delay_seconds": 2})
+    project.run("p", no_wait=True)
+    project.rows(rows)
+    found = run_with(project, "q", lambda: project.run("p", no_wait=True))
+    assert (found.rows["accepted"], project.requests_sent()) == (3, 1)
+    assert project.sql("SELECT count(*), count(DISTINCT key_id) FROM ledger.requests") == [(3, 3)]
+    assert project.sql("SELECT count(*), count(DISTINCT key_id) FROM ledger.decisions") == [(3, 3)]
+
+
 def test_a_machine_that_slept_after_its_intent_posts_nothing(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchpipe.engine.batches.submit import include_parts
 from batchpipe.engine.ledger.events import add_event
@@ -14,6 +14,7 @@ from batchpipe.engine.output.ownership import output_place, output_table
 from batchpipe.engine.output.written import last_written
 from batchpipe.engine.plan.matches import bought_sql
 from batchpipe.engine.plan.orders import Order, OrderKind, open_orders, orders_asked, withdraw_orders
+from batchpipe.engine.plan.overtaken import drop_overtaken
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.resolved.contents import why_no_rung
 from batchpipe.engine.resolved.resolve import Resolved
@@ -22,6 +23,17 @@ from batchpipe.engine.votes.slots import slots
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
+
+
+class FreeDecisions(NamedTuple):
+    """What became of the decisions of a plan that cost nothing.
+
+    `repaired` says in words what of the output table was repaired. `overtaken`: others have asked for some of the rows
+    since the plan, so that these need a new one.
+    """
+
+    repaired: str | None
+    overtaken: bool
 
 
 def record_version(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
@@ -114,14 +126,15 @@ def record_free_decisions(
     options: PlanOptions,
     *,
     with_output: bool = True,
-) -> str | None:
-    """Record every decision of `plan` that costs nothing; return what of the output table was repaired, in words.
+) -> FreeDecisions:
+    """Record every decision of `plan` that costs nothing, but those on rows that others have asked for since.
 
     Without `with_output` the output table is left as it is.
     The first plan of a run also refreshes the output table and closes orders that are done.
     Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.all_keys`, `work.input`, `work.compared`,
     `work.documents_of_validity`, `work.documents_of_revalidated`, `work.ballots`.
-    Writes `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the output table.
+    Writes what `drop_overtaken` writes, `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the
+    output table.
     """
     names = quote_list(resolved.names)
     first_look = options.since is None
@@ -131,11 +144,12 @@ def record_free_decisions(
         # The rows that `where` leaves out may not be current any more.
         or (first_look and (options.where is not None or _has_stale_rows(database, work, resolved)))
     ):
-        return None
+        return FreeDecisions(repaired=None, overtaken=False)
     repaired = None
     if first_look:
         _judge_kept_rows(database, work, resolved, plan)
     with database.writing(work, run_id) as session:
+        overtaken = drop_overtaken(session, resolved, plan, run_id)
         stamp: dict[str, Any] = {"run_id": run_id, "now": session.now, "seq": session.seq}
         ids = {
             "pipeline": resolved.name,
@@ -159,9 +173,9 @@ def record_free_decisions(
             refreshes = first_look and options.where is None
             with writing_output(session, resolved, run_id, refreshes=refreshes) as repaired:
                 _write_output(session, resolved, plan, first_look=first_look)
-        if first_look:
+        if first_look and not overtaken:
             close_orders(session, resolved, run_id, orders, options.where is None)
-    return repaired
+    return FreeDecisions(repaired=repaired, overtaken=overtaken)
 
 
 def _judge_kept_rows(database: Database, work: Work, resolved: Resolved, plan: Plan) -> None:

@@ -7,7 +7,8 @@ leave to each other what they have in flight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from batchpipe.engine.ledger.renames import linked_with, rename_links
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import CATALOG, Session
 from batchpipe.store.queries import query
@@ -41,21 +43,54 @@ def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: s
     Reads `work.chunk`, `work.due`, the ledger. Writes `work.left_out`. Raises PlanOvertakenError.
     """
     since = {"since": plan.seq, "run_id": run_id}
-    if not session.one(query("committed_since"), since)[0]:
-        return
-    links = rename_links(session)
-    linked = linked_with(resolved.file, resolved.names, links)
-    # A transaction writes to one database only, and sees another one as it was when it first looked.
-    with session.connection.cursor() as beside:
-        beside.execute(sql("USE {catalog}", catalog=CATALOG))
-        families = quote_list(linked_with(resolved.file, _families(linked), links))
-        newer = query("newer_facts", pipelines=quote_list(linked), families=families)
-        if beside.execute(query("asked_since", newer=newer), since).fetchone() == (False,):
+    with _newer_facts(session, resolved, since) as (beside, newer, linked):
+        if newer is None or beside.execute(query("asked_since", newer=newer), since).fetchone() == (False,):
             return
         beside.execute(Sql("CREATE TABLE IF NOT EXISTS work.left_out (key_id UUID)"))
         own = quote_list(resolved.names)
         beside.execute(query("leave_out", newer=newer, own=own), since)
     raise PlanOvertakenError(tuple(linked))
+
+
+def drop_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: str) -> bool:
+    """Drop the rows that `plan` decides at no cost and that others have asked for, decided or reviewed since; return
+    whether there are any, so that a new plan is needed.
+
+    It must come before the first statement of a commit that reads working tables: a transaction sees them as they were
+    then. Reads the ledger, `work.shared`. Writes `work.plan`, `work.due`, and of panels `work.ballots`, `work.voters`,
+    `work.votes`.
+    """
+    since = {"since": plan.seq, "run_id": run_id}
+    with _newer_facts(session, resolved, since) as (beside, newer, _):
+        if newer is None:
+            return False
+        beside.execute(query("fill_asked_since", newer=newer), since)
+        dropped = [query("drop_overtaken_decisions"), query("drop_overtaken_followers")]
+        if resolved.panels:
+            dropped += [query("drop_overtaken_ballots"), query("drop_overtaken_voters"), query("drop_overtaken_votes")]
+        rows = [beside.execute(each).fetchall()[0][0] for each in dropped]
+        beside.execute(Sql("DROP TABLE work.asked_since"))
+        return any(rows)
+
+
+@contextmanager
+def _newer_facts(
+    session: Session, resolved: Resolved, since: Mapping[str, object]
+) -> Iterator[tuple[Connection, Sql | None, Sequence[str]]]:
+    """Give a cursor that may write working tables, SQL for what others have committed `since` a plan, and the names
+    that renames link; no SQL where nobody has committed anything.
+
+    A transaction writes to one database only, and sees another one as it was when it first looked.
+    """
+    with session.connection.cursor() as beside:
+        if not session.one(query("committed_since"), since)[0]:
+            yield beside, None, ()
+            return
+        links = rename_links(session)
+        linked = linked_with(resolved.file, resolved.names, links)
+        families = quote_list(linked_with(resolved.file, _families(linked), links))
+        beside.execute(sql("USE {catalog}", catalog=CATALOG))
+        yield beside, query("newer_facts", pipelines=quote_list(linked), families=families), linked
 
 
 def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str], *, by_every_recipe: bool) -> str:

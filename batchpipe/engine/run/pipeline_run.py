@@ -281,10 +281,11 @@ class PipelineRun:
             if not self.confirm(self.resolved, whole_plan(self.planner, self.context, plan, self.options)):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan, database, orders = plan, self.context.database, self._orders
-        repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
-        for said in filter(None, (repaired, record_local(self.planner, self._parts, plan), plan.waits)):
+        free = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
+        for said in filter(None, (free.repaired, record_local(self.planner, self._parts, plan), plan.waits)):
             self.announce(Event(kind="notice", level="warning", detail=said))
-        self._in_flight.due_again |= votes_went_up(self.work, self.resolved)
+        self._in_flight.compare_anew |= free.overtaken
+        self._in_flight.due_again |= free.overtaken or votes_went_up(self.work, self.resolved)
         if plan.held is None:
             self.planner.forget()
         self._due_requests.load(plan)

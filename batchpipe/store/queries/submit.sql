@@ -190,6 +190,30 @@ WITH newer AS ({newer})
 SELECT key_id FROM work.due
 WHERE key_id IN (SELECT key_id FROM newer WHERE reviewed OR pipeline NOT IN ({own}))
 
+-- name: fill_asked_since
+-- work.asked_since: One row is a key that others have asked for, decided or reviewed since the plan.
+CREATE OR REPLACE TABLE work.asked_since AS
+WITH newer AS ({newer})
+SELECT DISTINCT key_id FROM newer WHERE key_id IS NOT NULL
+
+-- name: drop_overtaken_decisions
+DELETE FROM work.plan
+WHERE reason IN ('carried_over', 'unchanged', 'kept', 'failed') AND key_id IN (SELECT key_id FROM work.asked_since)
+
+-- name: drop_overtaken_followers
+DELETE FROM work.due
+WHERE key_id IN (SELECT key_id FROM work.asked_since)
+    AND key_id IN (SELECT key_id FROM work.shared WHERE in_flight_custom_id IS NOT NULL)
+
+-- name: drop_overtaken_ballots
+DELETE FROM work.ballots WHERE key_id IN (SELECT key_id FROM work.asked_since)
+
+-- name: drop_overtaken_voters
+DELETE FROM work.voters WHERE key_id IN (SELECT key_id FROM work.asked_since)
+
+-- name: drop_overtaken_votes
+DELETE FROM work.votes WHERE key_id IN (SELECT key_id FROM work.asked_since)
+
 -- name: is_asked_elsewhere
 -- Whether an evaluation of the pipeline, the pipeline that is evaluated, or a `try` has anything in flight.
 SELECT
