@@ -270,25 +270,34 @@ def _write(stream: TextIO, text: str) -> None:
 
 @contextlib.contextmanager
 def _signals(call: Handled) -> Iterator[None]:
-    """Let an interrupt and a polite kill end the work at once, and remember that they came.
+    """Let an interrupt, a polite kill and a terminal that hangs up end the work at once, and remember that they came.
 
     Libraries turn an interrupt into errors of their own, which must not be reported.
     """
+    numbers = [signal.SIGINT, signal.SIGTERM, *_hang_up()]
 
     def stop(number: int, _: object) -> None:
         call.signals.append(number)
+        for each in _hang_up():  # the shell says again what the system has said: it must not stop the saving
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         with _statements_stop():
             yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _hang_up() -> list[signal.Signals]:
+    """Return the signal that a terminal is gone, where the system has it and `nohup` does not let it be ignored."""
+    number = getattr(signal, "SIGHUP", None)
+    return [] if number is None or signal.getsignal(number) == signal.SIG_IGN else [number]
 
 
 @contextlib.contextmanager

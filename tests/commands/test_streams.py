@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,11 +94,16 @@ def test_what_the_system_does_not_give_is_no_bug(error: Exception, words: str) -
 
 
 def on_a_terminal(project: Project, arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a command whose streams are a terminal. Return it, and the other end of the terminal."""
+    """Start a command as `nohup` does, whose streams are a terminal. Return it, and the other end of the terminal."""
     mine, its = os.openpty()
     environment = {**os.environ, **project.environment, "BATCHPIPE_POLL_INTERVAL": "1", "TERM": "xterm"}
     process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=project.root, env=environment, stdin=its, stdout=its, stderr=its
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *COMMAND, *arguments],
+        cwd=project.root,
+        env=environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
     )
     os.close(its)
     return process, mine
@@ -110,5 +118,30 @@ def test_a_run_goes_on_when_its_terminal_is_gone(project: Project) -> None:
         while b"submitted" not in shown:
             shown += os.read(terminal, 10_000)
     os.close(terminal)
+    process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=120) in (0, 2)
     assert project.plan().due == 0
+
+
+def test_a_run_whose_terminal_hangs_up_ends_as_at_an_interrupt(project: Project) -> None:
+    project.pipeline(BASIC + 'mode = "realtime"\n')
+    project.rows(numbered(8))
+    project.faults({"calls": [{"call": "message", "fault": "accepted_late", "seconds": 600, "times": 1}]})
+    environment = {**os.environ, **project.environment, "TERM": "xterm"}
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(project.root)
+        os.execve(COMMAND[0], [*COMMAND, "run", "demo"], environment)
+    answered = project.root / ".batchpipe" / "raw"
+    while sum(each.read_bytes().count(b"\n") for each in answered.glob("*.jsonl")) < 7:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), os.read(terminal, 10_000)
+        time.sleep(0.1)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert project.sql("SELECT status FROM ledger.runs") == [("interrupted",)]
+    assert not list((project.root / ".batchpipe" / "logs").glob("bug*"))
+    project.faults({})
+    assert project.run().rows["accepted"] == 8
+    # Only the call that was under way is made again.
+    assert sum(each["path"] == "/v1/messages" for each in project.log()["calls"]) == 9

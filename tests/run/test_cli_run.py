@@ -321,7 +321,7 @@ class TestTalk:
 
 
 class TestInterrupts:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_nothing_is_lost_and_nothing_paid_twice(self, typed: CommandLine, project: Project, number: int) -> None:
         project.faults(LONG)
         environment = surroundings(project)
