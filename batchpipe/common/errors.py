@@ -117,6 +117,12 @@ class DatabaseError(BatchpipeError):
     code = "database"
 
 
+class GoneDatabaseError(DatabaseError):
+    """The database file was removed or replaced by another one while a command ran."""
+
+    code = "database"
+
+
 class LockedError(DatabaseError):
     """Another process holds the database or the pipeline."""
 

@@ -25,7 +25,7 @@ from batchpipe.common.errors import DatabaseError, InternalError
 from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
-from batchpipe.store.disk import disk_error, followed, is_of_storage, put, storage_error
+from batchpipe.store.disk import disk_error, followed, gone_error, is_of_storage, put, storage_error
 from batchpipe.store.empty_ledger import EmptyLedger
 from batchpipe.store.giving_way import give_way_first, giving_way, want_to_write
 from batchpipe.store.memory import Memory
@@ -122,6 +122,9 @@ class Database:
     database. `private_below` is the working folder that the file itself lies in, as the emulator's does: then the file
     is for its owner alone. With `gives_way` a session that reads ends with LockedError when somebody waits to write, or
     waits to read who does not give way.
+
+    The first opening says which database it is: later ones, which may come after hours, raise GoneDatabaseError where
+    another one has taken its place, or none is there. An older state of the same one, put back from a backup, is right.
     """
 
     path: Path
@@ -134,6 +137,7 @@ class Database:
     private_below: Path | None = None
     gives_way: bool = False
     _migrated: bool = field(default=False, init=False)
+    _identity: tuple[str, str] | None = field(default=None, init=False)
 
     @property
     def folder(self) -> Path:
@@ -158,7 +162,7 @@ class Database:
     @contextmanager
     def reading(self, work: Work) -> Iterator[Session]:
         """Open a session that cannot write. If there is no database yet, it sees an empty ledger."""
-        if not followed(self.path).exists():
+        if not self._migrated and not followed(self.path).exists():
             now = self.clock()
             work.empty_ledger.use(now)
             yield Session(work=work, seq=0, now=now, empty=True, reads=True)
@@ -170,7 +174,7 @@ class Database:
         with self._attached(work, read_only=True, wants=not self.gives_way):
             way = giving_way(work.connection, self.folder) if self.gives_way else contextlib.nullcontext()
             with way:
-                yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance, reads=True)
+                yield Session(work=work, seq=self._last_seq(work), now=self.clock(), chance=self.chance, reads=True)
 
     @contextmanager
     def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
@@ -184,7 +188,7 @@ class Database:
             connection = work.connection
             connection.execute(Sql("BEGIN TRANSACTION"))
             try:
-                session = Session(work=work, seq=_last_seq(work) + 1, now=self.clock(), chance=self.chance)
+                session = Session(work=work, seq=self._last_seq(work) + 1, now=self.clock(), chance=self.chance)
                 yield session
                 connection.execute(
                     Sql("INSERT INTO ledger.commits VALUES ($1, $2, $3)"), [session.seq, run_id, session.now]
@@ -263,6 +267,7 @@ class Database:
                 sleep=self.sleep,
                 meanwhile=self._while_waiting,
                 want=want,
+                before=self._refuse_missing if self._migrated else None,
             )
             try:
                 work.connection.execute(sql("USE {catalog}", catalog=CATALOG))
@@ -273,6 +278,26 @@ class Database:
                 raise
             finally:
                 self._detach(work)
+
+    def _last_seq(self, work: Work) -> int:
+        """Return the number of the last commit; make room for the longest requests since the last one that was seen.
+
+        Raises GoneDatabaseError where this is not the database of the first opening.
+        """
+        try:
+            found = work.connection.execute(query("last_commit"), {"seen": work.memory.seen_seq}).fetchone()
+        except (duckdb.CatalogException, duckdb.BinderException) as error:  # it has no ledger of this version
+            raise gone_error(self.path, self.folder) from error
+        seq, longest_bytes, *identity = found or (0, 0, "", "")
+        self._identity = self._identity or (identity[0], identity[1])
+        if self._identity != tuple(identity):
+            raise gone_error(self.path, self.folder)
+        work.memory.make_room_for_requests(seq, longest_bytes)
+        return int(seq)
+
+    def _refuse_missing(self) -> None:
+        if not followed(self.path).exists():
+            raise gone_error(self.path, self.folder)
 
     def _want(self) -> None:
         want_to_write(self.folder)
@@ -341,14 +366,6 @@ class Work:
         if self.keep is None or not self.keep(self):
             self.empty_ledger.close()
             self.connection.close()
-
-
-def _last_seq(work: Work) -> int:
-    """Return the number of the last commit; make room for the longest requests since the last one that was seen."""
-    found = work.connection.execute(query("last_commit"), {"seen": work.memory.seen_seq}).fetchone()
-    seq, longest_bytes = found or (0, 0)
-    work.memory.make_room_for_requests(seq, longest_bytes)
-    return int(seq)
 
 
 def streamed_rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from batchpipe.common.errors import DatabaseError
+from batchpipe.common.errors import DatabaseError, GoneDatabaseError
 
 _STORAGE_MESSAGE = re.compile(
     "No space left|File too large|orrupt|checksum|Failed to commit|has been invalidated|Read-only|read-only mode"
@@ -141,6 +141,19 @@ def refuse_broken_link(path: Path) -> None:
     """Raise DatabaseError where `path` is a link that leads to nothing: the disk with the file may be missing."""
     if path.is_symlink() and not path.exists():
         raise disk_error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), path)
+
+
+def gone_error(path: Path, working_folder: Path) -> GoneDatabaseError:
+    """Return the error for a database that is not there any more, or is another one, with what the raw folder has."""
+    raw = working_folder / "raw"
+    hint = f"Run the same command again: it takes in what {raw} holds, and pays for none of that again."
+    with suppress(OSError):
+        if not raw.is_dir() or not any(raw.iterdir()):
+            hint = (
+                f"{raw} is gone, too, and with both of them the answers: restore one of them from a backup before you "
+                "run the same command again, which else asks for everything again."
+            )
+    return GoneDatabaseError("the database was removed or replaced while this ran", where=str(path), hint=hint)
 
 
 def is_of_disk(error: OSError) -> bool:

@@ -40,9 +40,11 @@ def attach(
     sleep: Callable[[float], None] = time.sleep,
     meanwhile: Callable[[], None] | None = None,
     want: Callable[[], None] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> None:
     """Attach the file at `path`, with tries for `wait_seconds` while another process holds it.
 
+    `before` is called before each try, and may refuse it: DuckDB makes a file that is not there.
     After a fifth of a second `want` is called between the tries, so that readers that give way do so. After a second
     `announce` is called once with a sentence that says who holds the file; from then on `meanwhile` is called between
     the tries. Raises LockedError if the file stays held, DatabaseError if it cannot be opened.
@@ -53,6 +55,8 @@ def attach(
     statement = sql("ATTACH {path} AS {alias} (TYPE duckdb, {mode})", **attached)
     pause, waited, announced = 0.005, 0.0, False
     while True:
+        if before:
+            before()
         try:
             connection.execute(statement)
             return

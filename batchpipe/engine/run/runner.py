@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import duckdb
 
-from batchpipe.common.errors import BatchpipeError, GateError
+from batchpipe.common.errors import BatchpipeError, GateError, GoneDatabaseError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.result import RunResult
@@ -18,6 +18,7 @@ from batchpipe.store.disk import disk_error, is_of_disk, is_of_storage, storage_
 LONGEST_SLEEP_SECONDS = 1.0
 # A run whose moment has passed, and which did nothing with it, does not ask the ledger all the time.
 LEAST_SLEEP_SECONDS = 0.05
+NAMED_BATCHES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +108,17 @@ def _stop(run: PipelineRun, error: BatchpipeError) -> None:
     run.finished = True
     if isinstance(error, GateError):
         run.gate, run.gate_hint = error.what, error.hint
+    elif isinstance(error, GoneDatabaseError):
+        run.error = GoneDatabaseError(error.what + _in_flight_text(run), where=error.where, hint=error.hint)
     else:
         run.error = error
+
+
+def _in_flight_text(run: PipelineRun) -> str:
+    """Return which batches were in flight at the last look, for a message; nothing where there are none."""
+    ids = [each.batch_id for each in run.open if each.batch_id is not None]
+    more = f" and {len(ids) - NAMED_BATCHES:,} more" if len(ids) > NAMED_BATCHES else ""
+    return f"; in flight: {', '.join(ids[:NAMED_BATCHES])}{more}" if ids else ""
 
 
 def _pause(

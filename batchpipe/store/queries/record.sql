@@ -274,8 +274,12 @@ SELECT
     ), MAP {{}}) AS up_to
 
 -- name: last_commit
--- The last commit, and the bytes of the longest request that was stored after the commit that was seen before.
-SELECT coalesce(max(seq), 0), (SELECT coalesce(max(bytes), 0) FROM ledger.requests WHERE seq > $seen) FROM ledger.commits
+-- The last commit, the bytes of the longest request that was stored after the commit that was seen before, and which
+-- database this is, of which schema version.
+SELECT coalesce(max(seq), 0), (SELECT coalesce(max(bytes), 0) FROM ledger.requests WHERE seq > $seen),
+    (SELECT max(value) FROM ledger.meta WHERE name = 'database'),
+    (SELECT max(value::INTEGER)::VARCHAR FROM ledger.meta WHERE name = 'schema_version')
+FROM ledger.commits
 
 -- name: longest_requests
 -- The bytes of the longest requests that lie together, as many as DuckDB reads at once.
