@@ -150,8 +150,8 @@ def gone_error(path: Path, working_folder: Path) -> GoneDatabaseError:
     with suppress(OSError):
         if not raw.is_dir() or not any(raw.iterdir()):
             hint = (
-                f"{raw} is gone, too, and with both of them the answers: restore one of them from a backup before you "
-                "run the same command again, which else asks for everything again."
+                f"There is nothing in {raw}, either: restore that folder or the database from a backup, if there is "
+                "one, before you run the same command again. It else asks again for whatever was answered."
             )
     return GoneDatabaseError("the database was removed or replaced while this ran", where=str(path), hint=hint)
 

@@ -287,9 +287,12 @@ def beside(act: Callable[[], object]) -> None:
 def test_two_that_save_the_same_at_once_do_not_write_into_one_file(tmp_path: Path) -> None:
     folder, written = RawFolder(path=tmp_path), b'{"x": 1}\n'
 
+    def write_other(path: Path) -> None:
+        path.write_bytes(b"other")
+
     def write(path: Path) -> None:
         path.write_bytes(b"requests")
-        beside(lambda: folder.write_requests("a", lambda other: other.write_bytes(b"other") and None))
+        beside(lambda: folder.write_requests("a", write_other))
 
     def source() -> DownloadSource:
         beside(lambda: save(httpx2.Response(200, content=iter([written])), folder.download("a")))
