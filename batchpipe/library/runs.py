@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from batchpipe.commands.run.notices import tell_ends
 from batchpipe.commands.run.result import FinishedPipeline, result_object
+from batchpipe.engine.notices.deliver import require_trust
 from batchpipe.engine.plan.plan import Plan as DuePlan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
@@ -51,6 +52,7 @@ def run_file(around: Surroundings, file: PipelineFile, call: RunCall) -> Result:
         observer(call.progress, context.clock, call.stop) as observed,
     ):
         context.watch = observed.watch
+        require_trust(context)
         run = PipelineRun(context=context, file=file, options=call.options, tell=observed.tell, confirm=call.confirm)
         run_pipelines(context, [run], wait_seconds=call.wait_seconds, show=observed.show)
         observed.show([run])

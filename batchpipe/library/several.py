@@ -13,6 +13,7 @@ from batchpipe.commands.run.notices import tell_ends
 from batchpipe.commands.run.result import FinishedPipeline
 from batchpipe.common.errors import BatchpipeError, PipelineError
 from batchpipe.engine.context import Context
+from batchpipe.engine.notices.deliver import require_trust
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.preview import NO_PROMPT_DIFF
@@ -120,6 +121,7 @@ def run_several(
     patience = WAIT_SECONDS if call.options.no_wait else RUN_WAIT_SECONDS
     with around.context(patience) as context, observer(call.progress, context.clock, call.stop) as observed:
         context.watch = observed.watch
+        require_trust(context)
         runs: dict[Path, PipelineRun] = {}
         for file, options in _options_of(context, chosen, call.options, with_upstream=with_upstream):
             runs[file.path] = PipelineRun(

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from batchpipe.common.errors import UsageError
-from batchpipe.project.trust import Place, is_tracked
+from batchpipe.project.trust import Place, is_tracked, is_whole_address
 
 DOTENV = ".env"
 
@@ -56,3 +56,14 @@ def place_of(root: Path, environment: Mapping[str, str], name: str) -> Place | N
     if not dotenv_variables(root).get(name):
         return None
     return "repository" if is_tracked(root, DOTENV) else "environment"
+
+
+def place_of_address(
+    root: Path, environment: Mapping[str, str], variables: Mapping[str, str], text: str, named_by: str
+) -> Place:
+    """Return where the URL `text` of a setting comes from: `named_by` is the variable that can set it, `variables` has
+    what a `${NAME}` in it stands for.
+    """
+    if is_whole_address(text, variables):
+        return "environment"
+    return place_of(root, environment, named_by) or "repository"

@@ -28,6 +28,11 @@ Place = Literal["provider", "environment", "repository"]
 
 _PAIR = re.compile(r"(?P<variable>[A-Za-z_][A-Za-z0-9_]*)@(?P<address>https?://.+)")
 _HOST = re.compile(r"[A-Za-z0-9._~:-]+")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# A URL's beginning whose variables are the address itself: all of it, or a whole host or port.
+_ADDRESS = re.compile(
+    r"(\$\{\w+\}|https?://(\$\{\w+\}|[A-Za-z0-9._~\[\]:-]+?)(:(\$\{\w+\}|[0-9]+))?)(?=/|$)", re.IGNORECASE
+)
 _WHOLE_ADDRESS = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+", re.IGNORECASE)
 
 
@@ -171,6 +176,15 @@ def is_whole_address(text: str, environment: Mapping[str, str]) -> bool:
     found = re.match(r"\$\{(\w+)\}(?=/|$)", text)
     value = environment.get(found[1], "") if found else ""
     return bool(_WHOLE_ADDRESS.match(value)) and (address_of(value) is not None)
+
+
+def variables_sent(text: str) -> list[str]:
+    """Return the names of the `${NAME}` in the URL `text` whose values the server gets to see.
+
+    A variable that is the whole address, host or port says where a request goes, and is nothing that is sent.
+    """
+    found = _ADDRESS.match(text)
+    return [each[1] for each in _VARIABLE.finditer(text, found.end() if found else 0)]
 
 
 def is_tracked(root: Path, name: str) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from commandline import CommandLine, at_terminal
-from projects import Project, numbered
+from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import CredentialsError, UsageError
-from batchpipe.project.trust import Sending, Trust, address_of, is_tracked, is_whole_address
+from batchpipe.project.trust import Sending, Trust, address_of, is_tracked, is_whole_address, variables_sent
 
 GATEWAY = "https://gateway.example"
 
@@ -152,6 +152,57 @@ def test_a_setting_that_is_all_a_variable_names_an_address_of_the_environment() 
     assert is_whole_address("${GATEWAY}/v1", given)
     for text in ("${GATEWAY}.evil.example", "${GATEWAY}@evil.example", "https://${HOST}", "${HOST}", GATEWAY):
         assert not is_whole_address(text, given)
+
+
+TOKEN = "ghp_SECRETSECRET0123456789"
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("mirror:claude-haiku-4-5", '[providers.mirror]\nprotocol = "anthropic"\nbase_url = "{url}/${{TOKEN}}"\n'),
+        ("mirror:gpt-6-luna", '[providers.mirror]\nprotocol = "openai"\nbase_url = "{url}/?t=${{TOKEN}}"\n'),
+        ("gemini:gemini-3.8-flash", '[providers.gemini]\nbase_url = "{url}/${{TOKEN}}"\nmode = "realtime"\n'),
+        ("claude-haiku-4-5", 'base_url = "{url}/${{TOKEN}}/v1"\n'),
+    ],
+)
+def test_a_variable_within_an_address_of_the_repository_is_confirmed(
+    project: Project, call: CommandLine, model: str, settings: str
+) -> None:
+    ready(project)
+    url = project.emulator.base_url
+    project.pipeline(BASIC.replace("claude-haiku-4-5", model))
+    (project.root / "batchpipe.toml").write_text(settings.format(url=url))
+    call.monkeypatch.setenv("TOKEN", TOKEN)
+    for name in ("ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
+        call.monkeypatch.setenv(name, "test-key")
+    call.monkeypatch.setenv("BATCHPIPE_TRUST", f"ANTHROPIC_API_KEY@{url},GEMINI_API_KEY@{url}")
+    for command in (("run", "demo", "--yes", "--no-wait"), ("try", "demo", "1")):
+        ended = call(*command)
+        if "?" in settings:
+            assert ended.code in (2, 3), ended.talk
+        else:
+            assert ended.code == 3, ended.talk
+            assert f",TOKEN@{url}" in ended.talk
+        assert TOKEN not in ended.talk + ended.out
+    assert calls_of(project) == 0
+
+
+def test_a_variable_that_is_an_address_a_host_or_a_port_is_nothing_that_is_sent() -> None:
+    for text in ("${URL}", "${URL}/v1", "https://${HOST}/v1", "http://127.0.0.1:${PORT}/v1", "https://${HOST}:${PORT}"):
+        assert variables_sent(text) == []
+    for text in (
+        "https://x.example/${T}",
+        "${URL}/${T}",
+        "https://${HOST}/${T}/${T}",
+        "https://${T}.x.example/",
+        "https://x.example?${T}",
+        "https://${T}@x.example/",
+        "${T}://x.example/",
+        "https://x.example:8080/a?b=${T}#c",
+    ):
+        assert set(variables_sent(text)) == {"T"}
+    assert variables_sent("${A}${B}") == ["A", "B"]
 
 
 def test_where_git_cannot_say_a_file_counts_as_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import pytest
 from commandline import COMMAND, CommandLine
 from projects import BASIC, Project, numbered
 
+import batchpipe
 from batchpipe.cli.main import main
 from batchpipe.common.machine import Machine
 from batchpipe.decide.notices import EndedRun, is_stuck, run_to_tell
@@ -217,6 +218,31 @@ def test_three_tries_then_an_event_and_no_secret_anywhere(
     assert SECRET not in talk + events[0][1]
     assert typed("run", "demo").code == 0
     assert told(project.root) == []
+
+
+@pytest.mark.parametrize("in_path", [True, False])
+def test_a_variable_within_the_address_of_a_webhook_is_confirmed(
+    project: Project, hook: Hook, typed: CommandLine, in_path: bool
+) -> None:
+    project.rows(numbered(1))
+    project.pipeline()
+    address = hook.url.removesuffix(f"/{SECRET}")
+    text = address + ("/${TOKEN}" if in_path else f"/{SECRET}?${{TOKEN}}")
+    (project.root / "batchpipe.toml").write_text(f'[notify]\nwebhook = "{text}"\n')
+    typed.monkeypatch.setenv("TOKEN", SECRET)
+    for command in (("run", "demo"), ("status", "--notify")):
+        ended = typed(*command)
+        assert (ended.code, f"TOKEN@{address}" in ended.talk) == (3, True), ended.talk
+        assert SECRET not in ended.talk
+    opened = batchpipe.Project(project.root)
+    for run in (opened.pipeline("demo").run, opened.run):
+        with pytest.raises(batchpipe.CredentialsError, match=r"TOKEN is not sent"):
+            run()
+    assert (project.log()["calls"], hook.posted) == ([], [])
+    assert typed("run", "demo", "--emulator").code == 0
+    typed.monkeypatch.setenv("BATCHPIPE_TRUST", f"TOKEN@{address}")
+    assert typed("run", "demo").code == 0
+    assert [each["event"] for each in hook.posted] == ["done"] * in_path
 
 
 def test_a_command_that_leaves_a_process_behind_is_run_once(project: Project, typed: CommandLine) -> None:

@@ -72,6 +72,10 @@ def run(call: Call, request: RunRequest) -> int:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", detail=text))) as context:
             context.ask, context.watch = watcher.ask if call.talks_to_person else None, watcher.watch
+            if call.settings.notify is not None:
+                from batchpipe.engine.notices.deliver import require_trust
+
+                require_trust(context)
             runs = _runs(context, watcher, files, request, params, max_usd)
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from batchpipe.common.errors import CredentialsError
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.pipeline.variables import expand_variables
-from batchpipe.project.dotenv_file import credentials, place_of
+from batchpipe.project.dotenv_file import credentials, place_of, place_of_address
 from batchpipe.project.provider_tables import HEADER_VALUE, VARIABLE, ProviderTable
 from batchpipe.project.settings import PREFIX, Settings
-from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
+from batchpipe.project.trust import Place, Sending, Trust, address_of, variables_sent
 from batchpipe.providers import REGISTRY, Provider
 from batchpipe.providers.known import KnownProvider
 from batchpipe.providers.shared.credentials import checked_key, checked_proxies
@@ -90,7 +90,7 @@ class Access:
         else:
             used = next((name for name in module.KEY_VARIABLES if name in found), None)
             key = _Secret(used, values[used]) if used is not None else None
-        secrets = [*([key] if key is not None else []), *self._secrets_of_headers(table)]
+        secrets = [*([key] if key is not None else []), *self._secrets_of_table(provider)]
         for each in secrets:
             remember(each.value, "${" + each.variable + "}")
         if key is not None:
@@ -122,8 +122,12 @@ class Access:
         own = self._table(provider).base_url
         if own is not None:
             return self._expanded(own, provider, "base_url")
-        short = str(self.settings.base_url)
-        return self.settings.text("base_url", self._variables_of(short)) if self._is_default(provider) else None
+        short = self._given_url(provider)
+        return self.settings.text("base_url", self._variables_of(short)) if short is not None else None
+
+    def _given_url(self, provider: KnownProvider) -> str | None:
+        """Return the address that the settings give a provider, as it stands there; None where they give none."""
+        return self._table(provider).base_url or (self.settings.base_url if self._is_default(provider) else None)
 
     def _is_default(self, provider: KnownProvider) -> bool:
         """Return whether the short forms of the settings are meant for `provider`."""
@@ -171,12 +175,14 @@ class Access:
                 raise CredentialsError(f"{place} holds characters that a header cannot hold", where=place, hint=hint)
         return found
 
-    def _secrets_of_headers(self, table: ProviderTable) -> Iterator[_Secret]:
-        """Yield the variables that stand in the headers of a table, with their values, as far as they are set."""
-        for text in table.headers.values():
-            for found in VARIABLE.finditer(text):
-                if value := self.variables().get(found[1]):
-                    yield _Secret(found[1], value)
+    def _secrets_of_table(self, provider: KnownProvider) -> Iterator[_Secret]:
+        """Yield the variables in the headers of a provider, and those in its address that are sent, with their values,
+        as far as they are set.
+        """
+        names = [found[1] for text in self._table(provider).headers.values() for found in VARIABLE.finditer(text)]
+        for name in dict.fromkeys([*names, *variables_sent(self._given_url(provider) or "")]):
+            if value := self.variables().get(name):
+                yield _Secret(name, value)
 
     def _variables_of(self, text: str) -> Mapping[str, str]:
         """Return what the variables in `text` stand for; where there are none, git is not asked about `.env`."""
@@ -193,18 +199,16 @@ class Access:
     def _require_trust(self, provider: KnownProvider, made: Provider, variable: str) -> None:
         """Check that what `variable` holds may be sent to the provider's address. Raises CredentialsError."""
         root, environment, module = self.root, self.environment, provider.module
-        own = self._table(provider).base_url
-        url = own or (self.settings.base_url if self._is_default(provider) else None)
+        url = self._given_url(provider)
         place: Place | None
         if address_of(made.base_url) == address_of(module.DEFAULT_BASE_URL):
             place = "provider"
         elif url is None:
             place = place_of(root, environment, module.BASE_URL_VARIABLE)
         else:
-            named_by = self._variable(provider, "BASE_URL") if own is not None else f"{PREFIX}BASE_URL"
-            set_by_it = place_of(root, environment, named_by)
-            whole = is_whole_address(url, self._variables_of(url)) or url == environment.get(named_by)
-            place = "environment" if whole else set_by_it or "repository"
+            is_own = self._table(provider).base_url is not None
+            named_by = self._variable(provider, "BASE_URL") if is_own else f"{PREFIX}BASE_URL"
+            place = place_of_address(root, environment, self._variables_of(url), url, named_by)
         key_place = place_of(root, environment, variable) or "repository"
         sending = Sending(variable=variable, key_place=key_place, url=made.base_url, url_place=place or "provider")
         Trust(environment=environment, ask=self.ask).require(sending)

@@ -17,7 +17,10 @@ from batchpipe.common.errors import UsageError
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.load import expand_variables
+from batchpipe.project.dotenv_file import place_of, place_of_address
 from batchpipe.project.notify import Notify
+from batchpipe.project.settings import PREFIX
+from batchpipe.project.trust import Sending, Trust, variables_sent
 from batchpipe.providers.shared.wire import follow
 
 TRIES = 3
@@ -30,6 +33,24 @@ WHERE = "the setting notify"
 
 class NotDeliveredError(Exception):
     """One try to hand over a notice failed."""
+
+
+def require_trust(context: Context) -> None:
+    """Check that each variable in the address of the webhook may be sent there, as for the address of a provider.
+
+    A webhook that is all a variable comes from the environment. Raises CredentialsError.
+    """
+    notify, root, environment = context.settings.notify, context.root, context.environment
+    text = (notify.webhook if notify is not None else None) or ""
+    names = list(dict.fromkeys(variables_sent(text)))
+    if context.settings.emulator or not all(environment.get(each) for each in names):
+        return
+    url = expand_variables(text, environment, WHERE) if names else ""
+    for each in names:
+        key_place = place_of(root, environment, each) or "repository"
+        url_place = place_of_address(root, environment, environment, text, f"{PREFIX}NOTIFY")
+        sending = Sending(variable=each, key_place=key_place, url=url, url_place=url_place)
+        Trust(environment=environment, ask=context.ask).require(sending)
 
 
 def deliver(context: Context, notify: Notify, value: Mapping[str, Any]) -> list[str]:

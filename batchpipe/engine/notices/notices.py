@@ -15,7 +15,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import Times, times_of_providers
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.notices.deliver import deliver
+from batchpipe.engine.notices.deliver import deliver, require_trust
 from batchpipe.project.notify import Notify
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -56,11 +56,13 @@ def tell(context: Context, pipelines: Sequence[Told], say: Callable[[str], None]
 
     `say` is told what could not be delivered. The emulator's runs are nobody's business. A database that is held, and
     another call that tells just now, leave it to the next call.
+    Raises CredentialsError for a webhook whose variables may not be sent to it.
     Reads `ledger.events`, `ledger.batches`, `ledger.runs`. Writes `ledger.events`.
     """
     notify = context.settings.notify
     if notify is None or context.settings.emulator:
         return []
+    require_trust(context)
     locks = context.database.make_folder("locks")
     with suppress(LockedError), pipeline_lock(locks, LOCK, context.clock()), closing(context.work()) as work:
         with context.database.reading(work) as session:
