@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 from batchpipe.common.errors import UsageError
@@ -36,3 +38,14 @@ def is_utf_8(text: str) -> bool:
 def as_utf_8(text: str) -> str:
     """Return `text` with U+FFFD in the place of what is no UTF-8."""
     return text if is_utf_8(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def toml_key(name: str) -> str:
+    """Return `name` as a TOML file writes it as a key: in quotes only if TOML needs them."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)
+
+
+def toml_text(text: str) -> str:
+    """Return `text` as a string of one line in TOML."""
+    # The escapes of JSON are escapes of TOML; TOML alone wants one for DEL.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -73,10 +74,11 @@ def report_path(path: Path, given: str, option: str = "--html") -> Path:
     Raises UsageError for another ending, and for a folder that does not exist.
     """
     if path.suffix.lower() not in ENDINGS:
-        hint = f"Such as: {option} {path.stem or 'report'}.html"
+        hint = f"Such as: {option} {shlex.quote(path.stem or 'report')}.html"
         raise UsageError("the page needs a name that ends in .html", where=f"{option} {given}", hint=hint)
     if not path.parent.is_dir():
-        raise UsageError("there is no such folder", where=f"{option} {given}", hint=f"Make it: mkdir -p {path.parent}")
+        hint = f"Make it: mkdir -p {shlex.quote(str(path.parent))}"
+        raise UsageError("there is no such folder", where=f"{option} {given}", hint=hint)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from batchpipe.common.given import toml_key
 from batchpipe.lint.differing_labels import columns_of_labels
 from batchpipe.lint.mentions import explains
 from batchpipe.lint.subject import Finding, Labels, Subject, listed_in_words
@@ -49,7 +50,7 @@ def unexplained_labels(subject: Subject) -> Iterator[Finding]:
             and not any(explains(text, each, labels.values) for text in (*texts, labels.description))
         ]
         if obscure:
-            key = obscure[0] if re.fullmatch(r"[A-Za-z0-9_-]+", obscure[0]) else f'"{obscure[0]}"'
+            key = toml_key(obscure[0])
             are = "are" if len(obscure) > 1 else "is"
             yield Finding(
                 what=f"{listed_in_words(obscure)} of {labels.path} {are} not explained anywhere",

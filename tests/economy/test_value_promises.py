@@ -195,7 +195,7 @@ def test_an_option_that_cannot_be_kept_is_refused_before_a_row_is_sent(project: 
     refused: list[tuple[dict[str, Any], str]] = [
         ({"precision": ["flag=maybe:0.9"]}, "Its values: true, false, null."),
         ({"recall": ["label=Bug:0.9"]}, "Did you mean 'bug'?"),
-        ({"plot": "no/such/curve.svg"}, "Make it: mkdir -p "),
+        ({"plot": "no such/curve.svg"}, f"Make it: mkdir -p '{project.root}/no such'"),
     ]
     for options, hint in refused:
         with pytest.raises(UsageError) as caught:

@@ -55,7 +55,7 @@ SPEC = (
     "pipeline.review_table",
     "pipeline.sending",
 )
-STEPS = (*PURE, *SPEC, "", "common.*", "providers", "providers.known", "store.*")
+STEPS = (*PURE, *SPEC, "", "common.*", "project.settings_place", "providers", "providers.known", "store.*")
 SHELL = (
     *PURE,
     "",
@@ -87,6 +87,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "charts.*": ("evaluation.*",),
     # the pipeline file, the settings, and which files are meant
     "pipeline.*": ("common.errors", "common.given", "common.likeness", "common.secrets", "sql.types"),
+    "project.settings_place": (),
     "project.*": (
         "common.errors",
         "common.given",
@@ -126,12 +127,26 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "schema.reduce",
         "sql.quoting",
     ),
-    "providers.known": ("common.errors", "common.likeness", "providers", "providers.interface", "providers.values"),
+    "providers.known": (
+        "common.errors",
+        "common.likeness",
+        "project.settings_place",
+        "providers",
+        "providers.interface",
+        "providers.values",
+    ),
     "schema.*": ("common.errors", "pipeline.model", "pipeline.value_types", "sql.*"),
     "template.*": ("common.errors", "common.likeness", "media.content", "pipeline.model", "providers"),
-    "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
+    "lint.*": ("common.given", "decide.tokens", "pipeline.codes", "template.texts"),
     # the outside world
-    "store.*": ("common.errors", "common.machine", "common.modes", "sql.connection", "sql.quoting"),
+    "store.*": (
+        "common.errors",
+        "common.machine",
+        "common.modes",
+        "project.settings_place",
+        "sql.connection",
+        "sql.quoting",
+    ),
     "emulator.service.*": (),
     "emulator.answering.*": ("emulator.service.*",),
     "emulator.gemini.*": ("emulator.answering.*", "emulator.service.*"),
@@ -326,7 +341,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.context",
         "engine.cost.*",
         "engine.ledger.*",
-        "project.notify",
+        "project.*",
         "providers.shared.wire",
     ),
     # files to start from
@@ -462,7 +477,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.emulator": (*SAID, "common.errors", "emulator"),
     "commands.graph": (*SHELL, *SAID, "charts.*"),
     "commands.init": (*SAID, "common.errors", "common.given", "project.settings", "scaffold"),
-    "commands.new": (*SAID, "common.errors", "scaffold"),
+    "commands.new": (*SAID, "common.errors", "project.trust", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
     "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),
     "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.output.*", "engine.replay.*"),

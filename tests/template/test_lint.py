@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -269,6 +271,19 @@ class TestUnexplainedLabels:
         found = desk.warned(prompt, LABELS)
         assert said(found, Code.P004) == [what]
         assert found[-1].problem.where.endswith("[output.fields.label] enum")
+
+    @pytest.mark.parametrize("label", ['a"b', "c\\d", "x y", "é", "e.f", "\x7f"])
+    def test_the_line_to_write_is_toml(self, desk: Desk, label: str) -> None:
+        table = f"enum = {json.dumps([label, 'other'])}"
+        [found] = [
+            each
+            for each in desk.warned(
+                "Choose.", LABELS.replace('enum = ["billing", "bug", "feature_request", "other"]', table)
+            )
+            if each.code == Code.P004
+        ]
+        line = str(found.problem.hint).removeprefix("Write the enum as a table: ").partition("; or")[0]
+        assert tomllib.loads(line) == {label: "what it means"}
 
     @pytest.mark.parametrize(
         "prompt",

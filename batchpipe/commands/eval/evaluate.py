@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -67,7 +68,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     if request.history:
         return history(call, file, page)
     if request.plot is not None and not call.path(request.plot).parent.is_dir():
-        hint = f"Make it: mkdir -p {call.path(request.plot).parent}"
+        hint = f"Make it: mkdir -p {shlex.quote(str(call.path(request.plot).parent))}"
         raise UsageError("there is no such folder", where=f"--plot {request.plot}", hint=hint)
     scipy_stats()  # a package that the report needs must be found missing before anything is sent
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS

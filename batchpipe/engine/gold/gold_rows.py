@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import InputError, PipelineError, Problem
+from batchpipe.common.given import toml_key
 from batchpipe.common.likeness import nearest
 from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.resolved.resolve import Resolved
@@ -182,7 +183,7 @@ def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn])
             raise _no_column(file, "expect", column, columns, f"it is to hold the true values of {name}")
         found.append(GoldField(name=name, column=columns[column], compared=given.fields.get(name, EXACT)))
     if not found:
-        hint = f'Name the column: expect = {{ {next(iter(known), "label")} = "column" }}'
+        hint = f'Name the column: expect = {{ {toml_key(next(iter(known), "label"))} = "column" }}'
         raise PipelineError("gold has no true values of any output field", where=file.where("[eval]"), hint=hint)
     return tuple(found)
 

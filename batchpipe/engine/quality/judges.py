@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.common.given import toml_key
 from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.answers.validation import fill_answers, validate_documents
 from batchpipe.engine.context import Context
@@ -263,8 +264,7 @@ def _resolved(
     true_values = {each.column.name for each in fields if each.column is not None}
     taken = tuple(each.name for each in columns if each.name in (ANSWER, EXPECTED) and each.name in true_values)
     left = [each for each in columns if each.name not in taken]
-    plain = re.fullmatch(r"[A-Za-z0-9_-]+", field.name)
-    section = f"eval.fields.{field.name if plain else quote_identifier(field.name)}"
+    section = f"eval.fields.{toml_key(field.name)}"
     for each in left:
         if each.name in (ANSWER, EXPECTED):
             what = f"the input has a column {each.name!r}, and a judge's template sees something else under that name"

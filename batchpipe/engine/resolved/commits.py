@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ def _same_pipeline(file: PipelineFile, commit: Commit, files: Sequence[str], own
         path = folder / each
         if declared(path).name in file.pipeline.names:
             return path
-    hint = f"It was made later or under another name: git log --oneline -- {own}"
+    hint = f"It was made later or under another name: git log --oneline -- {shlex.quote(own)}"
     raise UsageError(f"there is no pipeline {file.pipeline.name}", where=commit.label, hint=hint)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.errors import Problem
+from batchpipe.common.given import toml_key
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import Member
 from batchpipe.providers import Mode, RuleProblem, RungSettings
@@ -168,7 +169,8 @@ def _checks_without_votes(
     found = []
     for name, check in checks.items() if single is not None else ():
         if not check.inputs and check.outputs <= VOTE_COLUMNS.keys() and not _holds_without(connection, check):
-            hint = f'Allow for NULL: {name} = "_votes IS NULL OR ..." under [output.checks]; or let the rung vote.'
+            allowing = f'{toml_key(name)} = "_votes IS NULL OR ..."'
+            hint = f"Allow for NULL: {allowing} under [output.checks]; or let the rung vote."
             problem = what.format(name=name, names=_votes_of(check), rung=single)
             found.append(RuleProblem(key=str(single), what=problem, hint=hint, level="warning"))
     return found

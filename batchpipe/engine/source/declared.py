@@ -9,9 +9,11 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.common.given import toml_key, toml_text
 from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.canonical import survives
+from batchpipe.sql.connection import plain_name
 from batchpipe.sql.quoting import folded, quote_identifier
 from batchpipe.sql.type_tree import type_tree
 
@@ -82,7 +84,7 @@ def refuse_doubled(
         seen[folded(name)] = name
         if first is not None and (not declared or folded(name) in declared):
             what = f"the query gives two columns of one name: {first!r} and {name!r}"
-            hint = f"Name one of them apart, or leave it out: SELECT ... AS other_{name}."
+            hint = f"Name one of them apart, or leave it out: SELECT ... AS {plain_name(f'other_{name}')}."
             problems.append(Problem(what=what, where=file.where("[input] query"), hint=hint))
     if problems:
         raise PipelineError.from_problems(problems)
@@ -120,7 +122,7 @@ def undeclared(file: PipelineFile) -> PipelineError:
     """Return the error for a file whose source may not be opened and that declares no columns."""
     pipeline = file.pipeline
     named = dict.fromkeys([*pipeline.input.key, *pipeline.output.include, *pipeline.chunking.group_by])
-    form = ", ".join(f'{name} = "VARCHAR"' for name in named)
+    form = ", ".join(f'{toml_key(name)} = "VARCHAR"' for name in named)
     return PipelineError(
         "the input's columns are not known without the source",
         where=file.where("[input]"),
@@ -133,10 +135,15 @@ def _differences(name: str, kind: str, given: Mapping[str, str]) -> list[tuple[s
     """Return what differs between a declared column and the query's, as (what, hint): at most one pair."""
     if name not in given:
         real = nearest(name, given)
-        hint = f"It gives {real!r}: write that name, or {real} AS {name} in the query." if real else _listing(given)
+        hint = (
+            f"It gives {real!r}: write that name, or {plain_name(real)} AS {plain_name(name)} in the query."
+            if real
+            else _listing(given)
+        )
         return [(f"the query gives no column {name!r}", hint)]
     if given[name] != kind:
-        hint = f'Write {name} = "{given[name]}", or CAST({name} AS {kind}) AS {name} in the query.'
+        own = plain_name(name)
+        hint = f"Write {toml_key(name)} = {toml_text(given[name])}, or CAST({own} AS {kind}) AS {own} in the query."
         return [(f"the query gives {given[name]}, not {kind}", hint)]
     return []
 

@@ -10,6 +10,7 @@ import duckdb
 from batchpipe.common.errors import InputError
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.connection import plain_name
 
 # In these types, two different values never have the same text.
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
@@ -37,7 +38,7 @@ def check_keys(file: PipelineFile, connection: duckdb.DuckDBPyConnection, snapsh
     if nulls:
         have = "has" if nulls == 1 else "have"
         what = f"{nulls:,} of {total:,} rows {have} no {shown}"
-        hint = f"A key must not be null: add WHERE {names[0]} IS NOT NULL, or choose another key."
+        hint = f"A key must not be null: add WHERE {plain_name(names[0])} IS NOT NULL, or choose another key."
         raise InputError(what, where=place, hint=hint)
     if distinct < total:
         offenders = connection.execute(

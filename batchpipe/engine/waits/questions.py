@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -26,8 +27,8 @@ def ask_presumed_gone(name: str, batch_id: str) -> Question:
     return Question(
         what="the outcome of a submit is not known. It may have made the batch "
         f"{batch_id}, whose results are gone: its rows wait for a decision",
-        hint=f"If that batch is yours: batchpipe recover {name} --adopt {batch_id}; to send the rows again: "
-        f"batchpipe recover {name} --abandon",
+        hint=f"If that batch is yours: batchpipe recover {name} --adopt {shlex.quote(batch_id)}; to send the rows "
+        f"again: batchpipe recover {name} --abandon",
     )
 
 
