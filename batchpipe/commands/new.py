@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.printing.text import count, safe
+from batchpipe.commands.printing.text import count, safe, shown_path
 from batchpipe.common.errors import UsageError
+from batchpipe.project.trust import is_ignored
 from batchpipe.scaffold import RowsPlace, new_pipeline
 
 
@@ -59,6 +61,10 @@ def new(
         call.say(f"in the prompt: {_named(made.shown)}")
         for column, reason in made.left_out.items():
             call.say(f"not in the prompt: {safe(column)}, {reason}; to show it, write it into {paths[2]}")
+        if is_ignored(call.root, call.path(source)):
+            shown = shlex.quote(shown_path(call.path(source), call.start))
+            commit = "" if call.path(source).resolve() == own.resolve() else f"; to commit it: git add -f {shown}"
+            call.say(f"git ignores {shown}, so that a checkout, as in CI, lacks these rows{commit}")
     run = f"run {name}" + (" --with-upstream" if summarize else "")
     call.out(f"To try it: {call.suggest(run + ('' if call.settings.emulator else ' --emulator'))}")
     return 0

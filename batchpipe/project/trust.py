@@ -193,13 +193,23 @@ def is_tracked(root: Path, name: str) -> bool:
     """
     if not any((each / ".git").exists() for each in (root, *root.parents)):
         return False
+    return _code_of_git(root, "ls-files", "--error-unmatch", "--", name) != 1
+
+
+def is_ignored(root: Path, path: Path) -> bool:
+    """Return whether git would leave the file `path` out of a commit of the repository that has the folder `root`."""
+    return _code_of_git(root, "check-ignore", "--quiet", "--", str(path)) == 0
+
+
+def _code_of_git(root: Path, *arguments: str) -> int | None:
+    """Return the exit code of git in the folder `root`; None where git is not there or does not end."""
     git = shutil.which("git")
     if git is None:
-        return True
+        return None
     # In containers the files often belong to another user, and this question runs nothing of the repository.
     settings = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
-    command = [git, *settings, "-C", str(root), "ls-files", "--error-unmatch", "--", name]
+    command = [git, *settings, "-C", str(root), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode != 1
+        return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode
     except (OSError, subprocess.TimeoutExpired):
-        return True
+        return None

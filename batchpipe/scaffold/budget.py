@@ -31,12 +31,15 @@ class InputSize:
 
 def input_size(root: Path, relation: str, columns: Sequence[str], setup: Sequence[str] = ()) -> InputSize:
     """Return the size of the `columns` of a data file; `relation` is SQL that reads it from `root` after `setup`."""
-    texts = " + ".join(f"coalesce(strlen(CAST({quote_identifier(each)} AS VARCHAR)), 0)" for each in columns)
+    # One call of many arguments: a sum of a thousand columns would be nested deeper than DuckDB takes.
+    texts = ", ".join(f"CAST({quote_identifier(each)} AS VARCHAR)" for each in columns)
     with duckdb.connect() as session:
         session.execute("SET file_search_path = $1", [root.resolve().as_posix()])
         for each in setup:
             session.execute(each)
-        row = session.execute(f"SELECT count(*), coalesce(sum({texts or '0'}), 0)::BIGINT FROM {relation}").fetchone()
+        row = session.execute(
+            f"SELECT count(*), coalesce(sum(strlen(concat({texts or 'NULL'}))), 0)::BIGINT FROM {relation}"
+        ).fetchone()
     rows, size = row or (0, 0)
     return InputSize(rows=rows, bytes=size)
 

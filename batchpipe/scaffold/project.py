@@ -49,9 +49,8 @@ FEEDBACK = (
 GITIGNORE = """\
 # Raw results, logs and the emulator's database
 .batchpipe/
-# The project's database
-*.duckdb
-*.duckdb.wal
+# The project's database, which is made again; not other databases, which may be input
+/batchpipe.duckdb*
 # Keys
 .env
 """

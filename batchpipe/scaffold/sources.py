@@ -79,6 +79,9 @@ def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: RowsP
     """
     place = place or RowsPlace()
     reader = _reader(path, place.typed or "")
+    if place.table is not None and reader != DATABASE:
+        hint = f"Leave --table out, or name a database with --input: {', '.join(databases.SUFFIXES)}."
+        raise UsageError("--table with a file that is no database", where="--table", hint=hint)
     options = csv_reading.first_options(path) if reader == "read_csv" else {}
     while True:
         try:

@@ -16,6 +16,7 @@ from commandline import CommandLine
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.load import load
 from batchpipe.scaffold import new_pipeline
+from batchpipe.scaffold.budget import InputSize, input_size
 from batchpipe.scaffold.left_out import LABEL, PERSONAL, left_out
 from batchpipe.scaffold.sources import read_source
 
@@ -127,6 +128,52 @@ def test_a_database_is_taken_and_its_table_named(tmp_path: Path, call: CommandLi
     given = load(tmp_path / "pipelines" / "own.toml", tmp_path).pipeline.input
     assert given.setup == ()
     assert call("plan", "own", "--json", "--emulator").value["due"] == 3
+
+
+def test_git_takes_the_input_but_not_the_projects_database(tmp_path: Path, call: CommandLine) -> None:
+    """So a checkout in CI has the rows; where git ignores them, `new` says so."""
+    assert call("init", "shop").code == 0
+    root = tmp_path / "shop"
+    call.monkeypatch.chdir(root)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    for name in ("crm.duckdb", "batchpipe.duckdb"):
+        with duckdb.connect(str(root / name)) as connection:
+            connection.execute("CREATE TABLE tickets AS SELECT range AS id, 'text ' || range AS body FROM range(3)")
+    (root / "batchpipe.duckdb.wal").touch()
+    (root / "crm.sqlite").touch()
+    (root / "rows.xlsx").touch()
+    (root / "pipelines" / "data" / "more.duckdb").touch()
+    ended = call("new", "of_crm", "--input", "crm.duckdb")
+    assert (ended.code, "git ignores" in ended.talk) == (0, False), ended.talk
+    listed = subprocess.run(["git", "status", "--short", "-uall"], cwd=root, check=True, capture_output=True, text=True)
+    names = {line.split()[-1] for line in listed.stdout.splitlines()}
+    assert names >= {"crm.duckdb", "crm.sqlite", "rows.xlsx", "pipelines/data/more.duckdb"}
+    assert not [each for each in names if each.startswith("batchpipe.duckdb")]
+    (root / "batchpipe.duckdb.wal").unlink()
+    assert "git ignores batchpipe.duckdb, so that" in call("new", "own", "--input", "batchpipe.duckdb").talk
+    # A project of yesterday.
+    (root / ".gitignore").write_text("*.duckdb\n")
+    (root / "crm.duckdb").rename(root / "my crm.duckdb")
+    ended = call("new", "again", "--input", "my crm.duckdb")
+    assert ended.talk.count("git ignores 'my crm.duckdb'") == 1
+    subprocess.run(ended.talk.partition("to commit it: ")[2].splitlines()[0], cwd=root, check=True, shell=True)
+    assert "git ignores" not in call("new", "third", "--input", "my crm.duckdb").talk
+
+
+@pytest.mark.parametrize("more", [(), ("--summarize",)])
+def test_a_table_is_of_a_database(tmp_path: Path, call: CommandLine, more: tuple[str, ...]) -> None:
+    (tmp_path / "tickets.csv").write_text(TICKETS)
+    ended = call("new", "tickets", "--input", "tickets.csv", "--table", "nosuch", *more)
+    assert (ended.code, "--table with a file that is no database" in ended.talk) == (2, True)
+    assert not (tmp_path / "pipelines").exists()
+
+
+def test_a_file_of_many_columns_has_a_size(tmp_path: Path) -> None:
+    columns = [f"c{number}" for number in range(3_000)]
+    row = ", ".join(f"'ab' AS {each}" for each in columns[:-2])
+    relation = f"(SELECT {row}, NULL AS c2998, [1, 2] AS c2999 FROM range(2))"
+    assert input_size(tmp_path, relation, columns) == InputSize(rows=2, bytes=2 * (2 * 2_998 + len("[1, 2]")))
+    assert input_size(tmp_path, relation, []) == InputSize(rows=2, bytes=0)
 
 
 def test_a_key_within_a_nested_column_is_found(tmp_path: Path, call: CommandLine) -> None:
