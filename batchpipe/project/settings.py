@@ -39,6 +39,7 @@ from batchpipe.project.provider_tables import (
     refuse_unknown_keys,
     tables_of_variables,
 )
+from batchpipe.project.settings_place import SettingsPlace, remember, toml_table
 
 PREFIX = "BATCHPIPE_"
 # Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first, the
@@ -284,7 +285,7 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
     shown, table = _tool_table(root)
     environments = table.get("env", {})
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
-        raise UsageError("env is not a table of tables", where=shown, hint="Write [tool.batchpipe.env.NAME].")
+        raise UsageError("env is not a table of tables", where=shown, hint=f"Write {toml_table('env.NAME')}.")
     layers = [Layer(shown, {key: value for key, value in table.items() if key != "env"})]
     for name, values in environments.items():
         _refuse_unknown(Layer(f"{shown}, env {name},", values))
@@ -292,30 +293,32 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
         return layers
     if env not in environments:
         known = f"There are: {', '.join(sorted(environments))}." if environments else "There is none yet."
-        hint = f"{known} To add it, write the table [tool.batchpipe.env.{env}] with its settings."
+        hint = f"{known} To add it, write the table {toml_table(f'env.{env}')} with its settings."
         raise UsageError(f"there is no environment {env!r}", where=shown, hint=hint)
     return [Layer(f"{shown}, env {env},", environments[env]), *layers]
 
 
 def _tool_table(root: Path) -> tuple[str, dict[str, Any]]:
-    """Return what a message calls the table of settings in the project's files, and the table.
+    """Return what a message calls the table of settings in the project's files, and the table; remember the place.
 
     Raises UsageError if more than one place has settings.
     """
     own = _toml(root / "batchpipe.toml")
     tool = own.pop("tool", {}).get("batchpipe", {})
     shared = _toml(root / "pyproject.toml").get("tool", {}).get("batchpipe", {})
-    sources = {
-        "batchpipe.toml": own,
-        "batchpipe.toml [tool.batchpipe]": tool,
-        "pyproject.toml [tool.batchpipe]": shared,
-    }
-    given = {name: table for name, table in sources.items() if table}
+    at_top, in_pyproject = SettingsPlace("batchpipe.toml", at_top=True), SettingsPlace()
+    sources = ((at_top, own), (SettingsPlace("batchpipe.toml"), tool), (in_pyproject, shared))
+    given = [(place, table) for place, table in sources if table]
     if len(given) > 1:
-        shown = " and ".join(given)
-        hint = "Move all of them into one place."
+        shown = " and ".join(place.shown for place, _ in given)
+        hint = (
+            "Move all of them into one place; at the top level of batchpipe.toml [tool.batchpipe.budget] is [budget]."
+        )
         raise UsageError("there are settings in two places", where=shown, hint=hint)
-    return next(iter(given.items()), ("pyproject.toml [tool.batchpipe]", {}))
+    usual = at_top if (root / "batchpipe.toml").is_file() else in_pyproject
+    place, table = given[0] if given else (usual, {})
+    remember(place)
+    return place.shown, table
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.common.likeness import nearest
+from batchpipe.project.settings_place import settings_file, toml_table, under
 from batchpipe.providers import DEFAULT_PROVIDER, MODEL_NAMES, REGISTRY, get_provider_module
 from batchpipe.providers.interface import ProviderModule, ProviderRules
 from batchpipe.providers.values import Limits, RungSettings
@@ -137,7 +138,7 @@ class KnownProviders:
         found = self.by_name.get(name)
         if found is not None and name != self.default and self.short_forms:
             key = self.short_forms[0]
-            hint = f"Write {key} under [tool.batchpipe.providers.{self.default}]."
+            hint = f"Write {key} {under(f'providers.{self.default}')}."
             raise PipelineError(f"the setting `{key}` does not say which provider it is for", where=where, hint=hint)
         if found is not None:
             return found
@@ -149,7 +150,7 @@ class KnownProviders:
         else:
             hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
         if PROVIDER_NAME.fullmatch(name):
-            hint += f" To add a provider: [tool.batchpipe.providers.{name}] in pyproject.toml."
+            hint += f" To add a provider: {toml_table(f'providers.{name}')} in {settings_file()}."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
 
     def recorded(self, name: str, protocol: str, endpoint: str | None) -> KnownProvider:

@@ -14,6 +14,7 @@ import duckdb
 
 from batchpipe.common.errors import DatabaseError
 from batchpipe.common.machine import THIS_MACHINE
+from batchpipe.project.settings_place import under
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, trusted
 from batchpipe.store.output_marks import mark_output_tables
@@ -111,7 +112,7 @@ def _refuse_foreign_ledger(connection: Connection, number: int, path: Path | Non
     ).fetchone()
     if found:
         what = "this database has a schema `ledger` that batchpipe did not make"
-        hint = 'Set another database: `database = "other.duckdb"` under [tool.batchpipe], or BATCHPIPE_DATABASE.'
+        hint = f'Set another database: `database = "other.duckdb"` {under()}, or BATCHPIPE_DATABASE.'
         raise DatabaseError(what, where=str(path or ""), hint=hint)
 
 

@@ -231,7 +231,7 @@ def test_a_budget_of_the_project_bounds_all_pipelines_together(chained: Chained)
     (chained.root / "batchpipe.toml").write_text("[budget]\nmax_usd = 0.0005\n", encoding="utf-8")
     alone = chained("run", "classify", "--json").value
     assert alone["status"] == "gate"
-    assert "[tool.batchpipe.budget] max_usd" in alone["gate"]
+    assert "batchpipe.toml [budget] max_usd" in alone["gate"]
     assert alone["submitted"] == 0
     (chained.root / "batchpipe.toml").write_text("[budget]\nmax_usd = 1\n", encoding="utf-8")
     assert chained("run", "classify", "--json").value["status"] == "done"

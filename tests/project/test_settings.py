@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from batchpipe.common.errors import UsageError
+import batchpipe
+from batchpipe.common.errors import PipelineError, UsageError
+from batchpipe.engine.access.configured import known_providers
+from batchpipe.project import settings_place
 from batchpipe.project.dotenv_file import credentials
 from batchpipe.project.settings import Settings, load_settings
 
@@ -81,8 +85,63 @@ def test_settings_in_two_files(tmp_path: Path) -> None:
     assert error(tmp_path, pyproject=f"{TOOL}provider = 'y'") == (
         "there are settings in two places",
         "batchpipe.toml and pyproject.toml [tool.batchpipe]",
-        "Move all of them into one place.",
+        "Move all of them into one place; at the top level of batchpipe.toml [tool.batchpipe.budget] is [budget].",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "header", "beside"),
+    [
+        ("batchpipe.toml", 'database = "x.duckdb"\n', "[env.prod]", "at the top of batchpipe.toml"),
+        ("batchpipe.toml", "", "[env.prod]", "at the top of batchpipe.toml"),
+        (
+            "batchpipe.toml",
+            f"{TOOL}shared = true\n",
+            "[tool.batchpipe.env.prod]",
+            "under [tool.batchpipe] in batchpipe",
+        ),
+        (
+            "pyproject.toml",
+            f"{TOOL}shared = true\n",
+            "[tool.batchpipe.env.prod]",
+            "under [tool.batchpipe] in pyproject",
+        ),
+        ("pyproject.toml", "", "[tool.batchpipe.env.prod]", "under [tool.batchpipe] in pyproject"),
+    ],
+)
+def test_a_hint_names_a_table_as_the_file_of_the_settings_writes_it(
+    tmp_path: Path, name: str, text: str, header: str, beside: str
+) -> None:
+    """What is printed can be written into the file that is named."""
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_settings(tmp_path, environment={}, env="prod")
+    assert f"write the table {header} with" in str(caught.value.hint)
+    assert beside in settings_place.under()
+    assert settings_place.settings_file() == name
+    with pytest.raises(PipelineError) as unknown:
+        known_providers(load_settings(tmp_path, environment={})).of("nosuch")
+    added = str(unknown.value.problems[0].hint).rpartition("To add a provider: ")[2]
+    assert added == f"{header.replace('env.prod', 'providers.nosuch')} in {name}."
+    path.write_text(f'{text}{header}\nshared = false\n{added.split()[0]}\nprotocol = "openai"\n')
+    settings = load_settings(tmp_path, environment={}, env="prod")
+    assert (settings.shared, settings.providers["nosuch"].protocol) == (False, "openai")
+
+
+def test_no_other_text_names_a_table_of_the_settings() -> None:
+    """Docstrings may, and the text about settings in two places."""
+    for path in Path(batchpipe.__file__).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "[tool.batchpipe" not in text:
+            continue
+        nodes = list(ast.walk(ast.parse(text)))
+        documented = [each for each in nodes if isinstance(each, ast.Module | ast.ClassDef | ast.FunctionDef)]
+        docstrings = [ast.get_docstring(each, clean=False) for each in documented]
+        values = [each.value for each in nodes if isinstance(each, ast.Constant)]
+        texts = [each for each in values if isinstance(each, str) and "[tool.batchpipe" in each]
+        found = [each for each in texts if each not in docstrings and not each.startswith("Move all of them")]
+        assert not found, path
 
 
 def test_the_process_environment_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,9 +125,9 @@ def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_
     gated.project.faults({"requests": [odd]})
     left = gated.call("run", "demo")
     assert left.code == 3
-    assert f'[tool.batchpipe.providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"' in left.talk
+    assert f'[providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"' in left.talk
     said = "no provider of the settings has the address"
-    table = f'[tool.batchpipe.providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"'
+    table = f'[providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"'
     for command in ("plan", "status"):
         shown = gated.call(command, "demo")
         assert shown.code == 0
@@ -286,7 +286,7 @@ def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Ga
     )
     short = gated.call("run", "demo", "--env", "short")
     assert short.code == 2
-    assert "[tool.batchpipe.providers.anthropic]" in short.talk
+    assert "[providers.anthropic]" in short.talk
     # A layer that names the address inherits no key: the gateway gets none of ours.
     assert gated.call("run", "demo", "--env", "moved").code == 3
     assert "gateway-key" not in str(gated.gateway.calls)
@@ -352,7 +352,7 @@ def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: G
     assert gate.code == 6, gate.talk
     for told in (gate, gated.call("plan", "demo")):
         assert told.code == 6
-        assert 'Write mode = "realtime" under [tool.batchpipe.providers.aiprime]' in told.out + told.talk
+        assert 'Write mode = "realtime" under [providers.aiprime]' in told.out + told.talk
         assert "In realtime it costs about $0.00" in told.out + told.talk
     assert gated.project.sql("SELECT count(*) FROM ledger.requests") == [(0,)]
     assert {method for method, _, _ in gated.gateway.calls} == {"GET"}

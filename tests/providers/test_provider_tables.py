@@ -39,22 +39,22 @@ def said(root: Path, text: str, **environment: str) -> tuple[str, str]:
         ("price_factor = 1e30", "batchpipe.toml price_factor", "equal to 1000"),
         (TABLE + "limits = { max_requests = 0 }", "batchpipe.toml providers.oo.limits.max_requests", "0 is not valid"),
         (TABLE + "keep_results_days = 0", "batchpipe.toml providers.oo.keep_results_days", "equal to 1"),
-        (TABLE + 'endpoint = "/v1/completions"', "[tool.batchpipe.providers.oo] endpoint", '"/v1/chat/completions"'),
+        (TABLE + 'endpoint = "/v1/completions"', "[providers.oo] endpoint", '"/v1/chat/completions"'),
         (
             TABLE.replace("openai", "gemini") + 'endpoint = "/v1/responses"',
-            "[tool.batchpipe.providers.oo] endpoint",
+            "[providers.oo] endpoint",
             "the protocol gemini has no endpoint '/v1/responses' Remove the line.",
         ),
-        (TABLE.replace("http:", "ftp:"), "[tool.batchpipe.providers.oo] base_url", "Write it like https://"),
+        (TABLE.replace("http:", "ftp:"), "[providers.oo] base_url", "Write it like https://"),
         *(
             (
                 TABLE.replace("127.0.0.1:1", odd),
-                "[tool.batchpipe.providers.oo] base_url",
+                "[providers.oo] base_url",
                 "no address that can be called",
             )
             for odd in ("[::1", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1:0", ":80")
         ),
-        (TABLE.replace("127", "user:word@127"), "[tool.batchpipe.providers.oo] base_url", "without a user's name"),
+        (TABLE.replace("127", "user:word@127"), "[providers.oo] base_url", "without a user's name"),
         (
             TABLE + 'headers = { Authorization = "Bearer sk-1" }',
             "batchpipe.toml providers.oo.headers.Authorization",
@@ -96,7 +96,7 @@ def test_the_nearest_provider_is_named_whatever_the_case(name: str) -> None:
     with pytest.raises(PipelineError) as caught:
         known.of(name)
     assert "Did you mean `openai`?" in str(caught.value.problems[0].hint)
-    assert ("[tool.batchpipe.providers.opnai]" in str(caught.value.problems[0].hint)) == (name == "opnai")
+    assert ("providers.opnai]" in str(caught.value.problems[0].hint)) == (name == "opnai")
 
 
 def test_a_provider_that_is_not_there_is_named_before_a_gateways_name_of_a_model() -> None:

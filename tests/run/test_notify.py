@@ -287,7 +287,7 @@ def test_a_wrong_table_is_an_error(project: Project, typed: CommandLine, table: 
 
 def test_without_the_setting_nobody_can_be_told(project: Project, typed: CommandLine) -> None:
     (project.root / "batchpipe.toml").write_text("")
-    assert "[tool.batchpipe.notify]" in typed("status", "--notify").talk
+    assert "[notify] in batchpipe.toml" in typed("status", "--notify").talk
 
 
 class TestDecision:

@@ -21,7 +21,7 @@ from batchpipe.commands.printing.media import media_lines, media_object
 from batchpipe.commands.printing.text import shown_path
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import PRICE_HINT, no_price
+from batchpipe.engine.cost.budget import no_price
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, has_input_columns, reviewed_fields
 from batchpipe.engine.media.figures import MediaPlan
 from batchpipe.engine.plan.render import render_row, template_values
@@ -32,6 +32,7 @@ from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import refuse_same_names
+from batchpipe.project.settings_place import price_hint
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import Sql, quote_identifier, sql, type_sql
 
@@ -168,7 +169,7 @@ def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
     if has_budget(resolved.file):
         for model in models_without_price(context, resolved):
             what = no_price([model], "the budget")
-            yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=PRICE_HINT)
+            yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=price_hint())
 
 
 def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:

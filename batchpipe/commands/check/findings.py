@@ -19,6 +19,7 @@ from batchpipe.lint.subject import Finding, LintedRung, Subject
 from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project.settings_place import prices_hint, under
 
 # Settings that let a model think, which uses a part of max_tokens.
 THINKING = ("thinking", "effort")
@@ -195,12 +196,11 @@ def _unknown_prices(context: Context, resolved: Resolved) -> Sequence[Finding]:
 
 def _price_hint(context: Context, provider: str) -> str:
     """Return what to write so that the prices of a provider are known."""
-    table = context.settings.providers.get(provider)
+    table, own = context.settings.providers.get(provider), f"providers.{provider}"
     if table is None:
-        return 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
-    place = f"[tool.batchpipe.providers.{provider}]"
+        return f"Give it in a file: {prices_hint()}."
     if table.price_provider is not None and table.price_provider not in (known := listed_providers()):
         near = nearest(table.price_provider, known)
         meant = f'did you mean "{near}"?' if near else f"it has: {', '.join(known)}."
-        return f'The built-in table has no provider "{table.price_provider}" (price_provider under {place}): {meant}'
-    return f'Give it in a file: prices = "prices.toml" under {place}.'
+        return f'The built-in table has no provider "{table.price_provider}" (price_provider {under(own)}): {meant}'
+    return f"Give it in a file: {prices_hint(own)}."

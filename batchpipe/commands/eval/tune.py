@@ -30,6 +30,7 @@ from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.tuning import RISK, Tuning, tune_by_half
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LOCAL
+from batchpipe.project.settings_place import price_hint
 from batchpipe.schema.columns import Column
 
 DEFAULT_TARGET = 0.9
@@ -141,8 +142,7 @@ def tune_rows(file: PipelineFile, known: KnownGold, wanted: WantedPromise) -> Tu
     sure_by = [*local, *("_agreement" if each.votes else confidence for each in file.pipeline.models)]
     answers = {number: {each.key: each for each in outcomes} for number, outcomes in known.by_rung.items()}
     if any(each.unpriced for outcomes in known.by_rung.values() for each in outcomes):
-        hint = 'Correct its name, or give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
-        raise UsageError("no price is known for a model of the ladder", where="--tune", hint=hint)
+        raise UsageError("no price is known for a model of the ladder", where="--tune", hint=price_hint())
     if all(each.confidence is None for outcomes in known.by_rung.values() for each in outcomes):
         hint = 'Name the field or an SQL expression: confidence = "..." under [eval].'
         raise UsageError(f"no answer has a {confidence}", where=file.where("[eval] confidence"), hint=hint)

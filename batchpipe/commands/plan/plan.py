@@ -24,7 +24,7 @@ from batchpipe.commands.printing.media import media_object
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.cost.budget import PRICE_HINT, Limit, no_price, periods
+from batchpipe.engine.cost.budget import Limit, no_price, periods
 from batchpipe.engine.cost.realtime_caching import DearerBatches
 from batchpipe.engine.plan.edits import TypeChange
 from batchpipe.engine.plan.orders import Order
@@ -33,6 +33,7 @@ from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.resolved.empty_queries import empty_queries
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview
+from batchpipe.project.settings_place import price_hint
 
 
 def plan(call: Call, request: PlanRequest) -> int:
@@ -237,7 +238,7 @@ def _money_lines(found: Preview) -> list[str]:
         words = f"{limit.name} {money(limit.allowed_usd)}: {left}{flight}"
         lines.append(words + (_over(limit, found) if limit.name in over else ""))
     if found.plan.requests and estimate.cost_usd is None:
-        lines.append(PRICE_HINT if found.has_limit_without_price else f"{no_price(models)}. {PRICE_HINT}")
+        lines.append(price_hint() if found.has_limit_without_price else f"{no_price(models)}. {price_hint()}")
     return lines
 
 

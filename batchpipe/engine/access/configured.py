@@ -15,6 +15,7 @@ from batchpipe.engine.cost.pricing import PriceFile, flat_prices, read_prices
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.provider_tables import ProviderPrices, ProviderTable
 from batchpipe.project.settings import Settings
+from batchpipe.project.settings_place import toml_table, under
 from batchpipe.providers import DEFAULT_PROVIDER, REGISTRY, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders, built_in
 
@@ -31,7 +32,7 @@ def known_providers(settings: Settings) -> KnownProviders:
         known = {name: replace(each, models={}) for name, each in known.items()}
     own = settings.providers.get(default)
     if settings.base_url is not None and own is not None and own.base_url is not None:
-        hint = f"Write it once, as base_url under [tool.batchpipe.providers.{default}]."
+        hint = f"Write it once, as base_url {under(f'providers.{default}')}."
         raise UsageError("the address of the default provider is given twice", where="the setting base_url", hint=hint)
     given = {"base_url": settings.base_url is not None, "price_factor": settings.price_factor != 1}
     short_forms = tuple(key for key, is_given in given.items() if is_given)
@@ -40,10 +41,11 @@ def known_providers(settings: Settings) -> KnownProviders:
 
 def _known(name: str, table: ProviderTable) -> KnownProvider:
     protocol = table.protocol or (name if name in REGISTRY else None)
-    place = f"[tool.batchpipe.providers.{name}] protocol"
+    own = toml_table(f"providers.{name}")
+    place = f"{own} protocol"
     protocols = ", ".join(REGISTRY)
     if protocol is None and (near := nearest(name, REGISTRY)):
-        hint = f"Did you mean [tool.batchpipe.providers.{near}]? Else write how it is spoken to: protocol = ..."
+        hint = f"Did you mean {toml_table(f'providers.{near}')}? Else write how it is spoken to: protocol = ..."
         raise UsageError("the provider has no protocol", where=place, hint=hint)
     if protocol is None:
         hint = f'Write how it is spoken to: protocol = "{DEFAULT_PROVIDER}". There are: {protocols}.'
@@ -55,8 +57,8 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
     if name in REGISTRY and protocol != name:
         hint = f"Give the table another name than {name}, which is that of a built-in provider."
         raise UsageError(f"the provider {name} speaks its own protocol", where=place, hint=hint)
-    _refuse_endpoint(table, protocol, f"[tool.batchpipe.providers.{name}] endpoint")
-    _refuse_address(table, protocol, f"[tool.batchpipe.providers.{name}] base_url")
+    _refuse_endpoint(table, protocol, f"{own} endpoint")
+    _refuse_address(table, protocol, f"{own} base_url")
     limits = {key: value for key, value in table.limits.model_dump().items() if value is not None}
     found = KnownProvider(
         name=name,
@@ -71,7 +73,7 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
         own_address=name in REGISTRY and table.base_url is None,
     )
     if table.keep_results_days is not None and not found.rules.limits.results_may_expire:
-        where = f"[tool.batchpipe.providers.{name}] keep_results_days"
+        where = f"{own} keep_results_days"
         what = f"the protocol {protocol} does not let a batch say how long its results stay"
         raise UsageError(what, where=where, hint="Remove the line.")
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
 from batchpipe.engine.ledger.events import OpenBatch, OpenCall, open_batches
+from batchpipe.project.settings_place import settings_file, toml_table
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders
 from batchpipe.store.database import Session
@@ -139,18 +140,18 @@ def no_provider(batch: OpenBatch | OpenCall) -> NoProviderError:
     """Return the error for a batch that no provider of the settings can be asked about, with the table that would add
     one.
     """
-    hint, variable = "Write into pyproject.toml:", f"{batch.provider.upper()}_KEY"
+    hint, variable = f"Write into {settings_file()}:", f"{batch.provider.upper()}_KEY"
     if batch.provider in REGISTRY:
         module = get_provider_module(batch.provider)
         variable = module.KEY_VARIABLE
-        hint = f"Set {module.BASE_URL_VARIABLE}={batch.base_url} and {variable}, or write into pyproject.toml:"
-    table = (
-        f"[tool.batchpipe.providers.{batch.provider}]\n"
+        hint = f"Set {module.BASE_URL_VARIABLE}={batch.base_url} and {variable}, or write into {settings_file()}:"
+    lines = (
+        f"{toml_table(f'providers.{batch.provider}')}\n"
         f'protocol = "{batch.protocol}"\nbase_url = "{batch.base_url}"\nkey = "${{{variable}}}"'
     )
     return NoProviderError(
         f"no provider of the settings has the address {batch.base_url} (protocol {batch.protocol}), to which "
         f"{'the batch ' + batch.batch_id if batch.batch_id else 'a chunk'} was sent: its rows stay pending",
         where=batch.pipeline,
-        hint=f"{hint}\n{table}",
+        hint=f"{hint}\n{lines}",
     )

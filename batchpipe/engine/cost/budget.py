@@ -16,10 +16,10 @@ from typing import Literal
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.ledger.events import Load, Spent, load_of_all, spent_by_all
 from batchpipe.pipeline.model import Budget, PipelineFile
+from batchpipe.project.settings_place import price_hint, project_budget
 from batchpipe.store.database import Session
 
-PRICE_HINT = 'Correct its name, or give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
-OWN, OF_PROJECT = "[budget]", "[tool.batchpipe.budget]"
+OWN = "[budget]"
 Period = Literal["ever", "day", "month", "run"]
 
 
@@ -47,7 +47,7 @@ class Limit:
     def passed_text(self) -> str:
         """Return the message that more was spent than is allowed."""
         more = f"${self.spent_usd:.4f} was spent, ${self.passed_usd:.4f} more than allowed"
-        table = OF_PROJECT if self.name.startswith(OF_PROJECT) else OWN
+        table = project_budget() if self.name.startswith(project_budget()) else OWN
         return f'{self.name} of ${self.allowed_usd:f} is passed: {more}; reserve = "most" under {table} never passes'
 
     @property
@@ -93,7 +93,7 @@ def project_limits(session: Session, file: PipelineFile, run_id: str) -> tuple[L
     budget = file.project_budget
     if not _is_set(budget):
         return ()
-    return tuple(limits(budget, None, spent_by_all(session, run_id), load_of_all(session, run_id), OF_PROJECT))
+    return tuple(limits(budget, None, spent_by_all(session, run_id), load_of_all(session, run_id), project_budget()))
 
 
 def has_limit(file: PipelineFile, max_usd: Decimal | None) -> bool:
@@ -109,7 +109,7 @@ def no_price(models: Sequence[str], limit: str = "") -> str:
 
 def unpriced(file: PipelineFile, limit: Limit, models: Sequence[str]) -> PipelineError:
     """Return the error that a limit cannot be kept, because no price is known for `models`, which are to be asked."""
-    return PipelineError(no_price(models, limit.name), where=file.where("[[models]]"), hint=PRICE_HINT)
+    return PipelineError(no_price(models, limit.name), where=file.where("[[models]]"), hint=price_hint())
 
 
 def _is_set(budget: Budget) -> bool:

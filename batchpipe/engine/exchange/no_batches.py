@@ -10,6 +10,7 @@ from batchpipe.common.money import money
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.exchange.addresses import address_hint
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.project.settings_place import under
 from batchpipe.providers.known import KnownProvider
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -32,7 +33,7 @@ def no_batches_gate(
         f"{provider.name} has no batch endpoint at {url}{f' ({instead})' if instead else ''}: nothing was sent there. "
         f"In realtime it costs {cost}",
         where=resolved.name,
-        hint=f'Write mode = "realtime" under [tool.batchpipe.providers.{provider.name}], or for this run: '
+        hint=f'Write mode = "realtime" {under(f"providers.{provider.name}")}, or for this run: '
         f"batchpipe run {resolved.name} --realtime{address_hint(provider, url)}",
     )
 
