@@ -16,7 +16,8 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
 from batchpipe.template import hints, media
-from batchpipe.template.values import FILTERS, TEXT_FILTERS, joined_texts, of_text, printed, remainder
+from batchpipe.template.members import CALLED, MethodError, called_members, is_method, method_words
+from batchpipe.template.values import FILTERS, TEXT_FILTERS, joined_texts, of_text, printed, refuse_textless, remainder
 
 _REFUSED_GLOBALS = ("lipsum",)
 _REFUSED_FILTERS = ("random",)
@@ -51,6 +52,7 @@ def _printed_first(value: Any) -> Any:
     """Return the value as the first recipe printed it: NULL as nothing, bytes as the text that they hold."""
     if value is None:
         return ""
+    refuse_textless(value)
     return value.decode() if type(value) is bytes else value
 
 
@@ -132,10 +134,31 @@ class Environment(ImmutableSandboxedEnvironment):
         return made
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return `obj.attribute` of a template; of `KeysFirst` the key wins over the method."""
-        if type(obj) is KeysFirst and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
+        """Return `obj.attribute` of a template: of a mapping the key, and the method only where it is called.
+
+        Of any other value of a row a method that is not called is undefined: it has no text.
+        """
+        name = attribute.removesuffix(CALLED)
+        called = name != attribute
+        if isinstance(obj, Mapping) and name in obj and (not called or type(obj) is KeysFirst):
+            return obj[name]
+        found = super().getattr(obj, name)
+        return found if called or not is_method(obj, found) else self._method(obj, name)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return `obj[argument]` of a template; a method is no item."""
+        found = super().getitem(obj, argument)
+        return self._method(obj, argument) if is_method(obj, found) else found
+
+    def _method(self, obj: Any, name: str) -> jinja2.Undefined:
+        """Return what stands for the method `name` of a value of a row where it is not called."""
+        if isinstance(obj, Mapping):
+            return self.undefined(obj=obj, name=name)
+        return self.undefined(hint=method_words(name), exc=MethodError)
+
+    def _generate(self, source: nodes.Template, *args: Any, **named: Any) -> str:
+        """Return the Python text of a template, in which members that are called are told from those that are read."""
+        return super()._generate(called_members(source), *args, **named)
 
     def wrap_str_format(self, value: Any) -> Any:
         """Return a function for the method `format` of a text, which fills in canonical texts; None for all else."""
@@ -162,6 +185,12 @@ class Environment(ImmutableSandboxedEnvironment):
 
 class _Formatter(SandboxedFormatter):
     """What fills values in where a template calls the method `format` of a text."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        """Return what `!r` or `!s` makes of `value`, which has to have a text."""
+        if conversion:
+            refuse_textless(value)
+        return super().convert_field(value, conversion)
 
     def format_field(self, value: Any, format_spec: str) -> str:
         """Return the canonical text of `value` where nothing else is asked for."""

@@ -19,9 +19,11 @@ from batchpipe.template.environment import Environment, KeysFirst
 from batchpipe.template.head import static_head
 from batchpipe.template.hints import SAID, HintUse, RowHints, StandIns
 from batchpipe.template.media import MediaError, UnsendableError, shown_text
+from batchpipe.template.members import MethodError
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import PromptText, prompt_text
 from batchpipe.template.turns import turns_text
+from batchpipe.template.values import TextlessError
 
 _ROW_ERRORS = (
     jinja2.TemplateError,
@@ -214,6 +216,10 @@ class Templates:
             return TemplateError(str(error), where=self._places[name].at(max(line, 1)), hint=hint)
         if isinstance(error, MediaError):
             hint = "Write {{ image(COLUMN) }} with no filter around it."
+        elif isinstance(error, TextlessError):
+            hint = error.hint
+        elif isinstance(error, MethodError):
+            hint = "Write brackets after it to call it. If a field is meant, correct its name."
         elif isinstance(error, jinja2.UndefinedError):
             hint = _missing_hint(str(error))
         elif isinstance(error, SecurityError):

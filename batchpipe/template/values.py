@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import jinja2
 from jinja2.filters import do_urlencode, make_attrgetter
+from jinja2.runtime import LoopContext, Macro
 
 Filter: TypeAlias = Callable[..., Any]
 
@@ -25,11 +26,22 @@ TEXT_FILTERS = (
 class NanosecondTimestamp(datetime):
     """A timestamp with the nanoseconds that a datetime cannot hold: `text` has them."""
 
-    text: str
+    text: str | None = None  # none of what is calculated from it, which has no nanoseconds
 
     def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
         """Return the text with nanoseconds."""
-        return self.text
+        return super().isoformat(sep, timespec) if self.text is None else self.text
+
+
+class TextlessError(jinja2.TemplateRuntimeError):
+    """A template prints what has no text: a function, a macro, a loop, or what a filter has not made yet.
+
+    `hint` says what to write.
+    """
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
 
 
 def printed(value: Any) -> str:
@@ -49,7 +61,33 @@ def printed(value: Any) -> str:
     for kind, writer in _WRITERS.items():
         if isinstance(value, kind):
             return writer(value)
+    refuse_textless(value)
     return str(value)
+
+
+def refuse_textless(value: Any) -> None:
+    """Raise TextlessError for a value whose only text is Python's description of an object, or that holds one.
+
+    Such a text has an address, which differs each time: the row would be bought again.
+    """
+    if value is None or isinstance(value, str | jinja2.Undefined | int | float | Decimal):
+        return
+    if isinstance(value, Mapping):
+        value = value.items()
+    if isinstance(value, Collection):
+        if not isinstance(value, bytes | range):
+            for each in value:
+                refuse_textless(each)
+    elif isinstance(value, Macro):
+        raise TextlessError(f"the macro `{value.name}` is printed and not called", f"Write {value.name}(...).")
+    elif isinstance(value, LoopContext):
+        raise TextlessError("a loop has no text", "Write loop.index, loop.first or the like.")
+    elif callable(value):
+        raise TextlessError("a function has no text", "Write it with brackets to call it.")
+    elif isinstance(value, Iterator):
+        raise TextlessError("what a filter gives one by one has no text", "Add `| list` or `| join(', ')` after it.")
+    elif not any("__str__" in vars(each) for each in type(value).__mro__[:-1]):
+        raise TextlessError(f"{type(value).__name__} has no text", "Write the member of it that is meant.")
 
 
 def value_json(value: Any) -> str:
@@ -81,7 +119,7 @@ def _of_bool(value: bool) -> str:
 def _of_time(value: datetime | time) -> str:
     """Return the time as ISO 8601, with as many digits of a second as it has."""
     text = value.isoformat()
-    if not value.microsecond or isinstance(value, NanosecondTimestamp):
+    if not value.microsecond or (isinstance(value, NanosecondTimestamp) and value.text is not None):
         return text
     seconds, offset = text[:-6], text[-6:]
     if value.utcoffset() is None:
