@@ -6,6 +6,7 @@ A whole number has one text in every numeric type. Lists, structs and maps are J
 from __future__ import annotations
 
 from batchpipe.sql.quoting import Sql, joined, json_pointer, quote_literal, sql
+from batchpipe.sql.recorded import value_of_text
 from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.sql.types import INTEGERS as _BOUNDS
 
@@ -27,7 +28,7 @@ def canonical_sql(value: str, kind: str, as_text: bool) -> Sql:
     """
     tree, given = type_tree(kind), Sql(value)
     if tree.children and survives(tree):
-        return _nested(sql("CAST({value} AS {type})", value=given, type=tree.sql) if as_text else given, tree, 0)
+        return _nested(value_of_text(given, kind) if as_text else given, tree, 0)
     if tree.children and not as_text:
         return sql("CAST(to_json({value}) AS VARCHAR)", value=given)
     text = sql("CAST({value} AS VARCHAR)", value=given)
@@ -60,6 +61,14 @@ def _varchar(value: Sql) -> Sql:
 def survives(tree: TypeTree) -> bool:
     """Return whether DuckDB reads the text of such a value back as the same value."""
     return not tree.some(lambda each: each.word in _NOT_READABLE or (each.name == "STRUCT" and not each.children[0][0]))
+
+
+def reads_back_as_key(tree: TypeTree) -> bool:
+    """Return whether the canonical text of such a value is surely read back as the same value.
+
+    In JSON the keys of a map are texts, and a list or a struct in such a text is not surely read back.
+    """
+    return survives(tree) and not tree.some(lambda each: each.name == "MAP" and bool(each.children[0][1].children))
 
 
 def _single(value: Sql, text: Sql, tree: TypeTree) -> Sql:

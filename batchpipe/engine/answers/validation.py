@@ -13,7 +13,8 @@ from typing import Any, Literal
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql, type_sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
+from batchpipe.sql.recorded import recorded_value
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work
 from batchpipe.store.memory import TOKEN_BYTES, VECTOR_ROWS
@@ -169,9 +170,8 @@ def _selected(rules: AnswerRules, needed: frozenset[str], voted: Sequence[str], 
     types = dict(rules.input_columns)
     inputs = [
         sql(
-            "TRY_CAST(r.input_values[{position}] AS {type}) AS {name}",
-            position=number_sql(positions[name]),
-            type=type_sql(types[name]),
+            "{value} AS {name}",
+            value=recorded_value(sql("r.input_values[{position}]", position=number_sql(positions[name])), types[name]),
             name=quote_identifier(INPUT_PREFIX + name),
         )
         for name in sorted(rules.inputs)

@@ -25,7 +25,7 @@ from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.request_files import ChangedFileError
-from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
+from batchpipe.engine.source.snapshot import Snapshot, names_sql, recorded_texts_sql, texts_sql
 from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import (
     Account,
@@ -381,6 +381,6 @@ def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, Sql]:
     return {
         "snapshot": snapshot.relation,
         "values": texts_sql(resolved.hash_columns),
-        "include": texts_sql(resolved.include_columns),
+        "include": recorded_texts_sql(resolved.include_columns),
         "include_names": names_sql(resolved.include_columns),
     }

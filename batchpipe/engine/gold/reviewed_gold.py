@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.source.keys import key_value_sql
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, names_sql, texts_sql
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql, type_sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql
+from batchpipe.sql.recorded import recorded_value
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -80,11 +82,10 @@ def with_reviewed(
 
 def _seen(column: InputColumn, key: Sequence[str]) -> Sql:
     """Return SQL for the value of `column` as the person saw it."""
-    text = sql("r._texts[list_position(r._columns, {name})]", name=quote_literal(column.name))
     if column.name in key:
-        number = number_sql(list(key).index(column.name))
-        text = sql("json_extract_string(r.key, '$[{number}]')", number=number)
-    return text if column.as_text else sql("TRY_CAST({text} AS {type})", text=text, type=type_sql(column.type))
+        return column.held(key_value_sql(list(key).index(column.name), column, Sql("r.key")))
+    text = sql("r._texts[list_position(r._columns, {name})]", name=quote_literal(column.name))
+    return text if column.as_text else recorded_value(text, column.type)
 
 
 def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:

@@ -16,7 +16,8 @@ from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.local_model.model import LocalAnswer, LocalModel
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, sql, type_sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, sql
+from batchpipe.sql.recorded import recorded_value
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -198,9 +199,10 @@ def _condition_values(resolved: Resolved, rung: ResolvedLocalRung) -> Sql:
         ),
         *(
             sql(
-                "TRY_CAST(r.input_values[{place}] AS {kind}) AS {name}",
-                place=number_sql(places[name][0]),
-                kind=type_sql(places[name][1]),
+                "{value} AS {name}",
+                value=recorded_value(
+                    sql("r.input_values[{place}]", place=number_sql(places[name][0])), places[name][1]
+                ),
                 name=quote_identifier(INPUT_PREFIX + name),
             )
             for name in sorted(rung.accept.inputs)

@@ -14,9 +14,10 @@ from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.output.child_tables import ensure_child_tables
 from batchpipe.engine.output.current import prompt_versions
 from batchpipe.engine.output.ownership import OutputPlace, output_place, output_table, table_columns
-from batchpipe.engine.output.unfit_keys import fit_keys_now_sql, fit_keys_sql, key_value_sql
+from batchpipe.engine.output.unfit_keys import fit_keys_now_sql, fit_keys_sql
 from batchpipe.engine.output.written import damage, last_written, record_written
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.keys import key_value_sql
 from batchpipe.engine.votes.slots import fill_standing_votes, slots
 from batchpipe.schema.columns import takes_null, value_sql
 from batchpipe.schema.renames import renamed_document_sql
@@ -30,6 +31,7 @@ from batchpipe.sql.quoting import (
     sql,
     type_sql,
 )
+from batchpipe.sql.recorded import recorded_value
 from batchpipe.store.database import Session
 from batchpipe.store.output_marks import write_mark
 from batchpipe.store.queries import query
@@ -354,7 +356,7 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: Sql) -> Non
 def _values(resolved: Resolved) -> list[Sql]:
     """Return SQL for each column over the aliases of `output_source`."""
     keys = [
-        sql("{value} AS {name}", value=key_value_sql(number, each), name=quote_identifier(each.name))
+        sql("{value} AS {name}", value=key_value_sql(number, each, Sql("q.key")), name=quote_identifier(each.name))
         for number, each in enumerate(resolved.key_columns)
     ]
     fields = [
@@ -362,13 +364,9 @@ def _values(resolved: Resolved) -> list[Sql]:
         for column in resolved.columns
     ]
     included = [
-        sql(
-            "TRY_CAST(q.include_values[list_position(q.include_columns, {literal})] AS {type}) AS {name}",
-            literal=quote_literal(each.name),
-            type=type_sql(each.type),
-            name=quote_identifier(each.name),
-        )
+        sql("{value} AS {name}", value=recorded_value(text, each.type), name=quote_identifier(each.name))
         for each in resolved.include_columns
+        for text in [sql("q.include_values[list_position(q.include_columns, {name})]", name=quote_literal(each.name))]
     ]
     return [*keys, *fields, *included, *([Sql('l.confidence AS "_confidence"')] if resolved.local else [])]
 

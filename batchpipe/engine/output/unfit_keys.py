@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchpipe.decide.fingerprint import RECIPES, newest_recipe
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.keys import key_text_sql, key_value_sql
 from batchpipe.engine.source.snapshot import InputColumn, canonical_text, input_column
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql, type_sql
+from batchpipe.sql.recorded import once
 from batchpipe.sql.type_tree import type_tree
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
+
+_KEY = Sql("q.key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +39,6 @@ class UnfitKeys:
         )
 
 
-def key_value_sql(number: int, column: InputColumn) -> Sql:
-    """Return SQL for the value of one key column out of `q.key`; NULL where its text is none of its type.
-
-    Lists, structs and maps are JSON there, or what DuckDB writes for them, as the first recipe had them.
-    """
-    text = sql("json_extract_string(q.key, '$[{number}]')", number=number_sql(number))
-    plain = sql("TRY_CAST({text} AS {type})", text=text, type=type_sql(column.type))
-    if not type_tree(column.type).children:
-        return plain
-    return sql(
-        "CASE WHEN {written} = {text} THEN {plain} "
-        "ELSE coalesce(TRY_CAST(TRY_CAST({text} AS JSON) AS {type}), {plain}) END",
-        written=canonical_text(column.held(plain), column.type, newest_recipe().number),
-        text=text,
-        plain=plain,
-        type=type_sql(column.type),
-    )
-
-
 def fit_keys_sql(resolved: Resolved) -> Sql:
     """Return SQL for whether a stored key, `q.key`, is one that the key's present types write.
 
@@ -68,8 +53,14 @@ def fit_keys_sql(resolved: Resolved) -> Sql:
 
 
 def fit_keys_now_sql(resolved: Resolved) -> Sql:
-    """Return the same for keys that were sent: their types are those of today where these never changed."""
-    return fit_keys_sql(resolved) if _changed(resolved) else _has_columns(resolved)
+    """Return the same for keys that were sent: where types never changed, only a nested value may not be read back."""
+    if _doubtful(resolved):
+        return fit_keys_sql(resolved)
+    there = (
+        sql("{value} IS NOT NULL", value=key_value_sql(number, column, _KEY))
+        for number, column in enumerate(resolved.key_columns)
+    )
+    return joined(" AND ", [_has_columns(resolved), *there])
 
 
 def _has_columns(resolved: Resolved) -> Sql:
@@ -77,31 +68,33 @@ def _has_columns(resolved: Resolved) -> Sql:
     return sql("json_array_length(q.key) = {columns}", columns=number_sql(len(resolved.key_columns)))
 
 
-def _changed(resolved: Resolved) -> bool:
-    """Return whether the key has been of other types than today's."""
+def _doubtful(resolved: Resolved) -> bool:
+    """Return whether the key has been of other types than today's, or has lists, structs or maps."""
     present = tuple(each.type for each in resolved.key_columns)
-    return any(types not in (None, present) for types, _ in resolved.key_types)
+    changed = any(types not in (None, present) for types, _ in resolved.key_types)
+    return changed or any(type_tree(each).children for each in present)
 
 
 def _fits(number: int, column: InputColumn, recorded: list[str]) -> Sql:
     """Return SQL for whether the text of one key column is what some type and recipe writes of its present value."""
-    text = sql("json_extract_string(q.key, '$[{number}]')", number=number_sql(number))
-    value = key_value_sql(number, column)
+    text, read = key_text_sql(number, _KEY), key_value_sql(number, column, _KEY)
+    value = Sql("of_key") if type_tree(column.type).children else read
     written = [
         canonical_text(input_column(column.name, kind).held(cast), kind, recipe)
         for kind in dict.fromkeys([column.type, *recorded])
         for recipe in RECIPES
         for cast in [value if kind == column.type else sql("TRY_CAST({v} AS {t})", v=value, t=type_sql(kind))]
     ]
-    return sql("coalesce({text} IN ({written}), false)", text=text, written=joined(", ", dict.fromkeys(written)))
+    same = sql("coalesce({text} IN ({written}), false)", text=text, written=joined(", ", dict.fromkeys(written)))
+    return same if value is read else once(value, read, same)
 
 
 def unfit_keys(session: Session, resolved: Resolved) -> UnfitKeys | None:
-    """Return the answered keys that do not fit the key's types; None where all do, or where the types never changed.
+    """Return the answered keys that do not fit the key's types; None where all do, or where none can be unfit.
 
     Reads `ledger.requests`, `ledger.decisions`.
     """
-    if not _changed(resolved):
+    if not _doubtful(resolved):
         return None
     statement = query("unfit_keys", fits=fit_keys_sql(resolved), pipelines=quote_list(resolved.names))
     keys, example = session.one(statement)

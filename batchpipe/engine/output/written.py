@@ -15,7 +15,7 @@ import duckdb
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.output.ownership import table_columns
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_list, table_parts
+from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_list, sql, table_parts
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -79,16 +79,22 @@ def record_written(session: Session, resolved: Resolved, table: Sql, run_id: str
 def damage(
     session: Session, resolved: Resolved, table: Sql, run_id: str | None, *, values: bool
 ) -> tuple[bool, str | None]:
-    """Return whether the table lacks what the pipeline has written into another table since, and in words how it was
-    changed by hand since the last commit; None where no change is found.
+    """Return whether the table lacks what the pipeline has written into another table since, or has a row without a
+    key, and in words how it was changed by hand since the last commit; None where no change is found.
 
     With `values` the checksum is compared too, unless the run `run_id` itself has written the table last.
     Reads `ledger.events`, the output table.
     """
     written, rows = last_written(session, resolved, table)
-    if written is None or written.behind:
+    if written is None or written.behind or _without_key(session, resolved, table):
         return written is not None, None
     return False, _changed(session, resolved, table, run_id, written, rows, values=values)
+
+
+def _without_key(session: Session, resolved: Resolved, table: Sql) -> bool:
+    """Return whether the table has a row without a key: earlier versions wrote some that they could not read back."""
+    missing = joined(" OR ", (sql("{name} IS NULL", name=quote_identifier(each.name)) for each in resolved.key_columns))
+    return bool(session.one(query("without_key", table=table, missing=missing))[0])
 
 
 def _changed(

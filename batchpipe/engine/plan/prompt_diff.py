@@ -38,7 +38,8 @@ from batchpipe.media.content import SUFFIX, bare_lines
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers.known import KnownProviders
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql, type_sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
+from batchpipe.sql.recorded import recorded_value
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 from batchpipe.template.hints import RowHints
@@ -317,12 +318,13 @@ def typed_values(
         if named[column.name] is None or column.type == "VARCHAR":
             continue
         read = row_values([column], recipe)
-        given = Sql("$1") if column.as_text else sql("CAST($1 AS {type})", type=type_sql(column.type))
+        given = Sql("$1") if column.as_text else recorded_value(Sql("$1::VARCHAR"), column.type)
         parts = {"chosen": read.select[0], "given": given, "stored": column.stored}
         statement = sql("SELECT {chosen} FROM (SELECT {given} AS {stored}) s", **parts)
         try:
             found = connection.execute(statement, [named[column.name]]).fetchone()
         except duckdb.Error:
             continue
-        named |= read.row(found or (None,))
+        if found is not None and found[0] is not None:
+            named |= read.row(found)
     return named

@@ -12,7 +12,7 @@ from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.common.given import toml_key, toml_text
 from batchpipe.common.likeness import nearest
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.canonical import survives
+from batchpipe.sql.canonical import reads_back_as_key, survives
 from batchpipe.sql.connection import plain_name
 from batchpipe.sql.quoting import folded, quote_identifier
 from batchpipe.sql.type_tree import type_tree
@@ -110,8 +110,9 @@ def column_problems(file: PipelineFile, types: Mapping[str, str]) -> list[Proble
         hint = f"Did you mean {near!r}?" if near else f"{listing}: {', '.join(known)}."
         problems.append(Problem(what=f"the input has no column {name!r}", where=file.where(toml_path), hint=hint))
     for toml_path, names in named[:2]:
+        kept = survives if toml_path == "[output] include" else reads_back_as_key
         for name in dict.fromkeys(names):
-            if name in types and not survives(type_tree(types[name])):
+            if name in types and not kept(type_tree(types[name])):
                 what = f"{name} is {types[name]}: DuckDB cannot read the text of such a value back as the same value"
                 hint = f"Write CAST({quote_identifier(name)} AS VARCHAR) AS {quote_identifier(name)} in the query."
                 problems.append(Problem(what=what, where=file.where(toml_path), hint=hint))

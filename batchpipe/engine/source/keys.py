@@ -1,4 +1,4 @@
-"""Check the keys of an input: none is missing, and none is that of two rows."""
+"""Check the keys of an input: none is missing, and none is that of two rows. Read the values of stored keys."""
 
 from __future__ import annotations
 
@@ -8,15 +8,49 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import InputError
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot
+from batchpipe.decide.fingerprint import newest_recipe
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, canonical_text
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.canonical import NANOSECONDS_WITH_ZONE, TIMESTAMPS, WITH_ZONE
 from batchpipe.sql.connection import plain_name
+from batchpipe.sql.quoting import Sql, number_sql, sql
+from batchpipe.sql.recorded import once, recorded_value, value_of_json
+from batchpipe.sql.type_tree import type_tree
 
 # In these types, two different values never have the same text.
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))
+_TIMESTAMPS = frozenset((*TIMESTAMPS, WITH_ZONE, NANOSECONDS_WITH_ZONE))
 # So few keys are hashed in less time than the statement takes that asks whether they ascend.
 FEW_ROWS = 10_000
+
+
+def key_text_sql(number: int, key: Sql) -> Sql:
+    """Return SQL for the canonical text of one column out of a stored `key`."""
+    return sql("json_extract_string({key}, '$[{number}]')", key=key, number=number_sql(number))
+
+
+def key_value_sql(number: int, column: InputColumn, key: Sql) -> Sql:
+    """Return SQL for the value of one key column out of a stored `key`; NULL where its text is none of its type.
+
+    Lists, structs and maps are JSON there, or what DuckDB writes for them, as the first recipe had them.
+    """
+    given, tree = key_text_sql(number, key), type_tree(column.type)
+    text = given
+    if tree.some(lambda each: each.name in _TIMESTAMPS):  # DuckDB reads a year before Christ only as it writes it
+        text = sql(r"regexp_replace({text}, '(\d-\d\d)T\(BC\)T', '\1 (BC) ', 'g')", text=given)
+    plain = recorded_value(text, column.type)
+    if not tree.children:
+        return plain
+    value = Sql("of_json")
+    chosen = sql(
+        "CASE WHEN {written} = {given} THEN {value} ELSE coalesce({plain}, {value}) END",
+        written=canonical_text(column.held(value), column.type, newest_recipe().number),
+        given=given,
+        plain=plain,
+        value=value,
+    )
+    return once(value, value_of_json(sql("TRY_CAST({text} AS JSON)", text=text), column.type), chosen)
 
 
 def check_keys(file: PipelineFile, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from math import isfinite
 from typing import Any, TypeAlias
 
 from batchpipe.engine.source.snapshot import InputColumn, canonical_text
 from batchpipe.sql.canonical import INTEGERS, NANOSECONDS_WITH_ZONE, TIME_WITH_ZONE, TIMESTAMPS, WITH_ZONE, survives
 from batchpipe.sql.quoting import Sql, sql
+from batchpipe.sql.recorded import value_of_text
 from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.template.environment import CANONICAL_RECIPE, FIRST_RECIPE
 from batchpipe.template.values import NanosecondTimestamp, printed_key
@@ -71,8 +74,7 @@ def _way(column: InputColumn) -> tuple[Sql, Conversion | None]:
     if column.as_text and (tree.word in _AS_TEXT or not survives(tree)):
         return stored, None
     if tree.children and survives(tree):
-        value = sql("CAST({stored} AS {type})", stored=stored, type=tree.sql) if column.as_text else stored
-        return _nested(value, tree)
+        return _nested(value_of_text(stored, column.type) if column.as_text else stored, tree)
     if tree.name in _TIMES:
         return canonical_text(stored, column.type, CANONICAL_RECIPE), _conversion(tree)
     if tree.name == "FLOAT":  # by its shortest form: as a double it would have digits that nobody wrote
@@ -113,7 +115,7 @@ def _conversion(tree: TypeTree) -> Conversion | None:
         return _of_struct({name: found for name, each in tree.children if (found := _conversion(each)) is not None})
     if tree.name == "MAP":
         (_, key), (_, value) = tree.children
-        return _of_map(_conversion(key), _conversion(value))
+        return _of_map(_conversion(key), _conversion(value), in_lists=bool(key.children))
     return _SINGLE.get(tree.name)
 
 
@@ -137,15 +139,17 @@ def _of_struct(fields: Mapping[str, Conversion]) -> Conversion | None:
     return made
 
 
-def _of_map(key: Conversion | None, value: Conversion | None) -> Conversion:
+def _of_map(key: Conversion | None, value: Conversion | None, *, in_lists: bool) -> Conversion:
+    """Return what is made of a map. Keys that Python cannot hash are given `in_lists`: one of keys, one of values."""
+
     def made(values: Mapping[Any, Any]) -> dict[Any, Any]:
-        pairs = values.items()
-        if list(values) == ["key", "value"] and isinstance(values["key"], list):  # keys that Python cannot hash
-            pairs = zip(values["key"], values["value"], strict=True)  # type: ignore[assignment]
+        pairs: Iterable[tuple[Any, Any]] = values.items()
+        if in_lists:
+            pairs = zip(values["key"], values["value"], strict=True)
         found = {}
         for given, each in pairs:
             name = key(given) if key is not None else given
-            if isinstance(name, list | dict):
+            if isinstance(name, list | tuple | dict):
                 name = printed_key(name)
             found[name] = value(each) if value is not None and each is not None else each
         return found
@@ -191,6 +195,19 @@ def _of_time(text: str) -> time | str:
         return text
 
 
+def _json(text: str) -> Any:
+    """Return the value of a JSON text, with all digits of its numbers."""
+    return json.loads(text, parse_float=_fraction)
+
+
+def _fraction(text: str) -> float | Decimal:
+    """Return a number of JSON as a Decimal where a double does not hold its digits."""
+    number = float(text)
+    if number == 0 or not isfinite(number) or Decimal(repr(number)) == (exact := Decimal(text)):
+        return number
+    return exact
+
+
 _SINGLE: dict[str, Conversion] = {
     "DOUBLE": _whole,
     "FLOAT": _whole,
@@ -203,5 +220,5 @@ _SINGLE: dict[str, Conversion] = {
     NANOSECONDS_WITH_ZONE: _of_nanoseconds,
     WITH_ZONE: _of_timestamp,
     "BIGNUM": int,
-    "JSON": json.loads,
+    "JSON": _json,
 }

@@ -23,6 +23,7 @@ from batchpipe.sql.quoting import (
     trusted,
     type_sql,
 )
+from batchpipe.sql.recorded import recorded_text, recorded_value, value_of_text
 from batchpipe.sql.type_tree import type_tree
 from batchpipe.store.memory import VECTOR_ROWS, Memory
 
@@ -65,6 +66,11 @@ class InputColumn:
         return sql("CAST({stored} AS VARCHAR)", stored=self.stored)
 
     @property
+    def recorded(self) -> Sql:
+        """Return SQL for the column's value as text that is read back as the same value, over the snapshot."""
+        return recorded_text(self.stored, self.type, self.as_text)
+
+    @property
     def shown(self) -> Sql:
         """Return SQL for the column's value as people see it, over the snapshot: text, and JSON of what is nested."""
         return self.canonical(newest_recipe().number) if type_tree(self.type).children else self.text
@@ -91,7 +97,9 @@ class InputColumn:
     @property
     def value(self) -> Sql:
         """Return SQL for the column's value in its own type, over the snapshot."""
-        if not self.as_text and not _FIXED_LENGTH.search(self.type):
+        if self.as_text:
+            return value_of_text(self.stored, self.type)
+        if not _FIXED_LENGTH.search(self.type):
             return self.stored
         return sql("CAST({stored} AS {type})", stored=self.stored, type=type_sql(self.type))
 
@@ -150,7 +158,7 @@ def shown_values(
         if text is None or not type_tree(kind).children:
             continue
         given = Sql("$text::VARCHAR")
-        held = given if _TEXT_ONLY.search(kind) else sql("CAST({text} AS {kind})", text=given, kind=type_sql(kind))
+        held = given if _TEXT_ONLY.search(kind) else recorded_value(given, kind)
         json_text = canonical_text(held, kind, newest_recipe().number)
         row = connection.execute(
             sql("SELECT coalesce(TRY({shown}), $text)", shown=json_text), {"text": text}
@@ -177,6 +185,11 @@ def names_sql(columns: Iterable[InputColumn]) -> Sql:
 def texts_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
     return sql("[{text}]::VARCHAR[]", text=joined(", ", (each.text for each in columns)))
+
+
+def recorded_texts_sql(columns: Iterable[InputColumn]) -> Sql:
+    """Return SQL for the texts from which values of `columns` are read back, as a VARCHAR list, over the snapshot."""
+    return sql("[{texts}]::VARCHAR[]", texts=joined(", ", (each.recorded for each in columns)))
 
 
 def input_hash_sql(columns: Iterable[InputColumn], recipe: int) -> Sql:

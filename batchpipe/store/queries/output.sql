@@ -188,6 +188,9 @@ FROM (SELECT 1) LEFT JOIN (
 -- name: output_checksum
 SELECT count(*) AS rows, coalesce(bit_xor(hash({columns})), 0)::VARCHAR AS checksum FROM {table}
 
+-- name: without_key
+SELECT EXISTS (SELECT 1 FROM {table} WHERE {missing})
+
 -- name: flags_before
 -- The rows that the output table had before it was written again, with their `_current`.
 CREATE OR REPLACE TEMP TABLE output_flags_before AS
