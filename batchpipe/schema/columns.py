@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import child_path, column_overrides, value_types
+from batchpipe.schema.casts import scalar_sql
 from batchpipe.schema.exact_json import LONG_NUMBER
 from batchpipe.sql.quoting import Sql, json_pointer, quote_identifier, quote_literal, sql, trusted
 from batchpipe.sql.types import (
-    INTEGERS,
-    TIMESTAMPS,
     Json,
     Many,
     Scalar,
@@ -24,19 +23,19 @@ from batchpipe.sql.types import (
 STRING_FORMATS = {"date": "DATE", "date-time": "TIMESTAMP", "uuid": "UUID"}
 SCALARS = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN"}
 
-_DAY = r"\d{4,6}-\d\d-\d\d"
-_CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
-_NAIVE = rf"\s*{_DAY}([ T]{_CLOCK})?\s*"
-_TEXT_OR_NUMBER = r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)'
-_FRACTION = "[.][0-9]*[1-9][0-9]*$"
-_WITH_OFFSET = rf"\s*{_DAY}[ T]{_CLOCK}\s*(Z|[+-]\d\d(:?\d\d)?)\s*"
+_NUMBER = "-?[0-9][0-9.eE+-]*"
+_TEXT_OR_NUMBER = rf'("(?:[^"\\]|\\.)*")|({_NUMBER})'
+# What `_readable` makes of a number: a text that begins with U+0001. Whole, and as JSON writes it.
+_MARKED = rf"^\x01({_NUMBER})$"
+_MARKED_JSON = rf'"\\u0001({_NUMBER})"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """The column of a field. `shape` is its type, `type` DuckDB's name of it, `comment` the field's description.
 
-    A column is `exact` if its type was named: its numbers are then read from the text that the answer has for them.
+    A column is `exact` if its type was named or holds JSON: its numbers are then read from the text that the answer has
+    for them. `older` is the name that the field had before: it is read where a document lacks the present one.
     """
 
     name: str
@@ -45,6 +44,7 @@ class Column:
     optional: bool
     shape: Shape
     exact: bool = False
+    older: str | None = None
 
 
 def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...]:
@@ -68,7 +68,8 @@ def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...
                 comment=comment,
                 optional=name not in required,
                 shape=shape,
-                exact=named and not _holds_json(shape),
+                exact=named or "JSON" in leaf_types(shape),
+                older=written.renamed_from if written is not None else None,
             )
         )
     return tuple(columns)
@@ -79,13 +80,31 @@ def value_sql(column: Column, document_sql: str) -> Sql:
 
     The value is NULL if it is absent, null, or cannot be cast; in a LIST or STRUCT only that part of it is NULL.
     """
-    return trusted(_value(column.shape, _Place(_readable(column, document_sql), (column.name,))))
+    return trusted(_by_name(column, document_sql, _value))
 
 
 def uncast_sql(column: Column, document_sql: str) -> Sql:
     """Return the SQL of whether the document has a value for `column`, not null, that cannot be cast; never NULL."""
-    found = _uncast(column.shape, _Place(_readable(column, document_sql), (column.name,)))
+    found = _by_name(column, document_sql, _uncast)
     return sql("coalesce({found}, false)", found=trusted(found)) if found else Sql("false")
+
+
+def _by_name(column: Column, document: str, read: Callable[[Shape, _Place], str]) -> str:
+    """Return the SQL that `read` gives for the column's place in `document`, under the name that the field has there.
+
+    "" where `read` gives that.
+    """
+    readable = _readable(document) if column.exact else document
+    now, before = (
+        read(column.shape, _Place(readable, (name,), column.exact)) if name is not None else ""
+        for name in (column.name, column.older)
+    )
+    if not before:
+        return now
+    has_now, has_before = (
+        f"json_exists({document}, {quote_literal(json_pointer(name))})" for name in (column.name, column.older or "")
+    )
+    return f"CASE WHEN {has_before} AND NOT {has_now} THEN {before} ELSE {now} END"
 
 
 def takes_null(node: Any) -> bool:
@@ -99,38 +118,34 @@ def takes_null(node: Any) -> bool:
     return True
 
 
+def leaf_types(shape: Shape) -> Iterator[str]:
+    """Yield the types of the single values of a type: its own, or those within its lists and structs."""
+    match shape:
+        case Many():
+            yield from leaf_types(shape.item)
+        case Struct():
+            for _, each in shape.fields:
+                yield from leaf_types(each)
+        case _:
+            yield shape.sql
+
+
 def has_exact_numbers(shape: Shape) -> bool:
     """Return whether the type has a number of more digits than a double holds, after or before the point."""
-    match shape:
-        case Scalar():
-            return shape.type.startswith("DECIMAL")
-        case Many():
-            return has_exact_numbers(shape.item)
-        case Struct():
-            return any(has_exact_numbers(each) for _, each in shape.fields)
-    return False
+    return any(each.startswith("DECIMAL") for each in leaf_types(shape))
 
 
-def _holds_json(shape: Shape) -> bool:
-    match shape:
-        case Many():
-            return _holds_json(shape.item)
-        case Struct():
-            return any(_holds_json(each) for _, each in shape.fields)
-    return isinstance(shape, Json)
+def _readable(document: str) -> str:
+    """Return the SQL of `document` in which numbers are marked texts: DuckDB reads a number as a double.
 
-
-def _readable(column: Column, document: str) -> str:
-    """Return the SQL of `document` in which numbers are texts, for an exact column: DuckDB reads a number as a double.
-
-    The character U+0001, which no JSON holds, marks where a number begins and ends; a text gets two of them.
+    The raw characters U+0001 and U+0002, which no JSON holds, stand before and after a number; a text gets both of them
+    at its end.
     """
-    if not column.exact:
-        return document
     text = f"CAST({document} AS VARCHAR)"
-    marked = f"regexp_replace({text}, {quote_literal(_TEXT_OR_NUMBER)}, '\\1' || chr(1) || '\\2' || chr(1), 'g')"
-    quoted = f"replace(replace({marked}, chr(1) || chr(1), ''), chr(1), '\"')"
-    return f"(CASE WHEN regexp_matches({text}, {quote_literal(LONG_NUMBER)}) THEN {quoted} ELSE {text} END)"
+    found = f"regexp_replace({text}, {quote_literal(_TEXT_OR_NUMBER)}, '\\1' || chr(1) || '\\2' || chr(2), 'g')"
+    numbers = f"replace({found}, chr(1) || chr(2), '')"
+    marked = f"replace(replace({numbers}, chr(1), '\"\\u0001'), chr(2), '\"')"
+    return f"(CASE WHEN regexp_matches({text}, {quote_literal(LONG_NUMBER)}) THEN {marked} ELSE {text} END)"
 
 
 def _description(node: Any) -> str | None:
@@ -187,10 +202,14 @@ def _struct(node: Mapping[str, Any], path: str, overrides: Mapping[str, str]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A value in a JSON document: the document's SQL and the keys that lead to the value."""
+    """A value in a JSON document: the document's SQL and the keys that lead to the value.
+
+    In an `exact` document numbers may be marked texts.
+    """
 
     document: str
     keys: tuple[str, ...] = ()
+    exact: bool = False
     depth: int = 0
 
     @property
@@ -200,11 +219,13 @@ class _Place:
 
     @property
     def text(self) -> str:
+        """Return the SQL of the value as text; a number may be marked."""
         return f"json_extract_string({self.document}, {self._path})"
 
     @property
     def json(self) -> str:
-        return f"json_extract({self.document}, {self._path})"
+        found = f"json_extract({self.document}, {self._path})"
+        return f"TRY_CAST({_unmarked(f'CAST({found} AS VARCHAR)')} AS JSON)" if self.exact else found
 
     @property
     def kind(self) -> str:
@@ -212,14 +233,29 @@ class _Place:
 
     @property
     def items(self) -> str:
-        return f"TRY_CAST({self.json} AS JSON[])"
+        return f"TRY_CAST(json_extract({self.document}, {self._path}) AS JSON[])"
 
     @property
     def item(self) -> _Place:
-        return _Place(f"item{self.depth}", (), self.depth + 1)
+        return _Place(f"item{self.depth}", (), self.exact, self.depth + 1)
 
     def child(self, key: str) -> _Place:
-        return _Place(self.document, (*self.keys, key), self.depth)
+        return _Place(self.document, (*self.keys, key), self.exact, self.depth)
+
+
+def _unmarked(text: str) -> str:
+    """Return the SQL of JSON `text` in which marked texts are numbers again."""
+    return f"regexp_replace({text}, {quote_literal(_MARKED_JSON)}, '\\1', 'g')"
+
+
+def _scalar(name: str, place: _Place) -> str:
+    if not place.exact:
+        return scalar_sql(name, place.text)
+    if name not in ("VARCHAR", "BLOB"):
+        return scalar_sql(name, f"ltrim({place.text}, chr(1))")
+    whole = f"regexp_replace({place.text}, {quote_literal(_MARKED)}, '\\1')"
+    text = f"CASE WHEN {place.kind} IN ('OBJECT', 'ARRAY') THEN {_unmarked(place.text)} ELSE {whole} END"
+    return scalar_sql(name, text)
 
 
 def _value(shape: Shape, place: _Place) -> str:
@@ -227,42 +263,13 @@ def _value(shape: Shape, place: _Place) -> str:
         case Json():
             return f"nullif({place.json}, 'null')"
         case Scalar():
-            return _scalar(shape.type, place.text)
+            return _scalar(shape.type, place)
         case Many():
             item = place.item
             return f"list_transform({place.items}, lambda {item.document}: {_value(shape.item, item)})"
         case Struct():
             parts = (f"{quote_identifier(name)} := {_value(each, place.child(name))}" for name, each in shape.fields)
             return f"CASE WHEN {place.kind} = 'OBJECT' THEN struct_pack({', '.join(parts)}) END"
-
-
-def _scalar(name: str, text: str) -> str:
-    if name == "VARCHAR":
-        return text
-    if name in TIMESTAMPS:
-        moment = _utc(text)
-        return moment if name == "TIMESTAMP" else f"TRY_CAST({moment} AS {name})"
-    if name in INTEGERS:
-        # The comparison refuses '5.7', which a cast rounds to 6, and '0x10', which a cast takes for 16. Of a
-        # fraction with more digits than a double holds it would see too few.
-        number = f"TRY_CAST({text} AS DOUBLE)"
-        fraction = f"(contains({text}, '.') AND regexp_matches({text}, {quote_literal(_FRACTION)}))"
-        return f"CASE WHEN {number} = trunc({number}) AND NOT {fraction} THEN TRY_CAST({text} AS {name}) END"
-    if name == "FLOAT":  # a cast makes infinity of what is too large
-        return f"CASE WHEN isfinite(TRY_CAST({text} AS FLOAT)) THEN TRY_CAST({text} AS FLOAT) END"
-    return f"TRY_CAST({text} AS {name})"
-
-
-def _utc(text: str) -> str:
-    """Return the SQL of a moment in UTC. A mere cast to TIMESTAMP drops the offset; one to TIMESTAMPTZ uses the
-    session's time zone.
-    """
-    upper = f"upper({text})"
-    with_offset = f"make_timestamp(epoch_us(TRY_CAST({upper} AS TIMESTAMPTZ)))"
-    return (
-        f"CASE WHEN regexp_full_match({upper}, {quote_literal(_WITH_OFFSET)}) THEN {with_offset} "
-        f"WHEN regexp_full_match({upper}, {quote_literal(_NAIVE)}) THEN TRY_CAST({upper} AS TIMESTAMP) END"
-    )
 
 
 def _uncast(shape: Shape, place: _Place) -> str:

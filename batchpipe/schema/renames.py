@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import Any
 
 from batchpipe.pipeline.model import Output
-from batchpipe.sql.quoting import Sql, json_pointer, quote_literal, sql
 
 # With at most so many renamed fields, any subset may have been renamed before. With more, all at once or one after
 # another.
@@ -34,21 +33,6 @@ def renamed_document(document: Any, renames: Mapping[str, str]) -> Any:
         return document
     found = {older: name for name, older in renames.items() if older in document and name not in document}
     return {found.get(key, key): value for key, value in document.items()} if found else document
-
-
-def renamed_document_sql(document: Sql, renames: Mapping[str, str]) -> Sql:
-    """Return SQL for the JSON `document` in which fields are found under the names that they have now."""
-    for name, older in renames.items():
-        document = sql(
-            "CASE WHEN json_exists({document}, {older}) AND NOT json_exists({document}, {pointer}) "
-            "THEN json_merge_patch(json_object({name}, json_extract({document}, {older})), {document}) "
-            "ELSE {document} END",
-            document=document,
-            older=quote_literal(json_pointer(older)),
-            pointer=quote_literal(json_pointer(name)),
-            name=quote_literal(name),
-        )
-    return document
 
 
 def _before(full: Mapping[str, Any], renames: Mapping[str, str]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
+from calls import call_here
 from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import PipelineError
@@ -45,3 +48,21 @@ def test_kept_rows_show_a_renamed_field_and_an_older_name_that_is_a_field_is_ref
     for wrong in ("score", "queue", "Score"):
         with pytest.raises(PipelineError, match="is a field that is there"):
             project.pipeline(RENAMED.replace('renamed_from = "label"', f'renamed_from = "{wrong}"'))
+
+
+def test_a_reviewed_number_keeps_its_digits_where_another_field_is_renamed(project: Project) -> None:
+    exact = BASIC.replace('"number"\nminimum = 0\nmaximum = 1\n', '"number"\ncolumn = "DECIMAL(30,10)"\n')
+    exact += '[review]\nwhere = "true"\nblind = false\n'
+    project.pipeline(exact)
+    project.rows(numbered(1))
+    project.run()
+    digits = "98765432109876543210.98"
+    assert call_here(project, "review", "demo", "--export", "sheet.csv").returncode == 0
+    sheet = project.root / "sheet.csv"
+    [(score,)] = project.sql("SELECT output ->> 'score' FROM ledger.results")
+    sheet.write_text(sheet.read_text(encoding="utf-8-sig").replace(score, digits), encoding="utf-8")
+    assert call_here(project, "review", "demo", "--import", "sheet.csv").returncode == 0
+    project.pipeline(exact.replace("[output.fields.label]\n", '[output.fields.queue]\nrenamed_from = "label"\n'))
+    assert project.run().submitted == 0
+    shown = project.sql("SELECT queue IS NOT NULL, score, _current FROM demo")
+    assert shown == [(True, Decimal(digits), True)]

@@ -349,3 +349,106 @@ def test_a_number_is_read_from_its_text(
         assert row is not None
         assert row[:2] == (expected, expected is None)
         assert row[2] == (None if column.type == type else "a \\ 12345678901234567")
+
+
+@pytest.mark.parametrize(
+    ("type", "text", "expected"),
+    [
+        ("TIMESTAMP_NS", "2024-01-01T10:00:00.123456789Z", "2024-01-01 10:00:00.123456789"),
+        ("TIMESTAMP_NS", "2024-01-01T10:00:00.123456789+02:00", "2024-01-01 08:00:00.123456789"),
+        ("TIMESTAMP_NS", "2024-01-01 10:00:00.123456789", "2024-01-01 10:00:00.123456789"),
+        ("TIMESTAMP_NS", "2024-01-01 10:00:00.1234567891", None),
+        ("TIMESTAMP_NS", "2300-01-01T10:00:00Z", None),
+        ("TIMESTAMP", "2024-01-01 10:00:00.123456000Z", "2024-01-01 10:00:00.123456"),
+        ("TIMESTAMP", "2024-01-01 10:00:00.1234567Z", None),
+        ("TIMESTAMP", "2024-01-05", "2024-01-05 00:00:00"),
+        ("TIMESTAMP_MS", "2024-01-01T10:00:00.999000+00:00", "2024-01-01 10:00:00.999"),
+        ("TIMESTAMP_MS", "2024-01-01 10:00:00.9999", None),
+        ("TIMESTAMP_S", "2024-01-01T10:00:00.000Z", "2024-01-01 10:00:00"),
+        ("TIMESTAMP_S", "2024-01-01T10:00:00.6Z", None),
+        ("TIMESTAMPTZ", "2024-01-01T10:00:00.5+02:00", "2024-01-01 03:00:00.5-05"),
+        ("TIMESTAMPTZ", "2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 04:00:00-05"),
+        ("TIMESTAMPTZ", "2024-01-01 10:00:00.1234567Z", None),
+        ("DATE", "2024-01-05", "2024-01-05"),
+        ("DATE", "2024/1/5", "2024-01-05"),
+        ("DATE", "2024-01-05T00:00:00Z", "2024-01-05"),
+        ("DATE", "2024-01-05 00:00:00.000+00:00", "2024-01-05"),
+        ("DATE", "2024-01-05 00:00", "2024-01-05"),
+        ("DATE", "2024-01-05T23:00:00-05:00", None),
+        ("DATE", "2024-01-05T00:00:00-05:00", None),
+        ("DATE", "2024-01-05 10:00:00", None),
+        ("TIME", "10:00:00.250000000", "10:00:00.25"),
+        ("TIME", "9:05", "09:05:00"),
+        ("TIME", "10:00:00Z", "10:00:00"),
+        ("TIME", "10:00:00+02:00", None),
+        ("TIME", "10:00:00.1234567", None),
+        ("TIME", "2024-01-01 10:00:00", None),
+        ("INTERVAL", "1 day 00:00:00.5", "1 day 00:00:00.5"),
+        ("INTERVAL", "0.1234567 seconds", None),
+        ("DOUBLE", "1e308", "1e+308"),
+        ("DOUBLE", "-1e309", None),
+        ("DOUBLE", "infinity", "inf"),
+        ("FLOAT", "1e39", None),
+        ("DECIMAL(20,2)", "123456789012345678.91", "123456789012345678.91"),
+        ("BIGINT", "123456789012345678", "123456789012345678"),
+        ("BIGINT", "1.2345678901234567891e17", None),
+        ("BIGINT", "90071992547409935e-1", None),
+        ("BIGINT", "15e3", "15000"),
+        ("BLOB", "\u0001", "\\x01"),
+    ],
+)  # fmt: skip
+def test_a_text_is_read_whole_or_not_at_all(
+    connection: duckdb.DuckDBPyConnection, type: str, text: str, expected: str | None
+) -> None:
+    struct = f"STRUCT(at {type}, of JSON)[]"
+    for kind, value, path in (
+        (type, text, ""),
+        (f"{type}[]", [text], "[1]"),
+        (struct, [{"at": text, "of": 0.12345678901234567}], "[1].at"),
+    ):
+        column = column_of({"column": kind})
+        read_value, uncast = value_sql(column, "d"), uncast_sql(column, "d")
+        statement = f"SELECT ({read_value}){path}::VARCHAR, {uncast} FROM (SELECT ?::JSON AS d)"
+        assert connection.execute(statement, [json.dumps({"x": value})]).fetchone() == (expected, expected is None)
+
+
+def test_numbers_keep_their_digits_beside_json_and_within_it(connection: duckdb.DuckDBPyConnection) -> None:
+    amount = {"type": "number", "column": "DECIMAL(20,2)"}
+    loose = {"type": ["string", "number"]}
+    item = {"type": "object", "fields": {"amount": amount, "loose": loose, "many": {"type": "array"}}}
+    long = "123456789012345678.91"
+    document = f'{{"x":[{{"amount":{long},"loose":"{long}","many":[{long},{{"a \\"b":[{long},"1"]}},null,true]}},'
+    document += f'{{"amount":5,"loose":{long}}}]}}'
+    text = "list_transform(v, lambda i: [i.amount::VARCHAR, i.loose::VARCHAR, i.many::VARCHAR])"
+    column = column_of({"type": "array", "items": item})
+    statement = f"SELECT {text} FROM (SELECT {value_sql(column, 'd')} AS v FROM (SELECT ?::JSON AS d))"
+    [found] = connection.execute(statement, [document]).fetchone() or ()
+    assert found[0][:2] == [long, f'"{long}"']
+    assert found[0][2] == f'[{long}, {{"a \\"b":[{long},"1"]}}, NULL, true]'
+    assert found[1] == ["5.00", long, None]
+    alone = column_of(loose | {"column": "JSON"})
+    for value in (long, f'"{long}"', f'{{"a":[{long}]}}'):
+        assert read(connection, alone, f'{{"x":{value}}}')[:2] == (value, False)
+    named = column_of({"type": "object", "fields": {"a": {"type": "number"}}, "column": "VARCHAR"})
+    assert read(connection, named, f'{{"x":{{"a":{long}}}}}')[0] == f'{{"a":{long}}}'
+
+
+def test_a_field_is_read_under_its_older_name_where_the_newer_one_is_absent(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    column = column_of({"type": "number", "column": "DECIMAL(30,10)", "renamed_from": "o/ld"})
+    long = "98765432109876543210.98"
+    for document, expected, uncast in (
+        (f'{{"o/ld":{long},"y":1}}', Decimal(long), False),
+        (f'{{"o/ld":1,"x":{long}}}', Decimal(long), False),
+        ('{"o/ld":1,"x":null}', None, False),
+        ('{"o/ld":null}', None, False),
+        ('{"o/ld":"much"}', None, True),
+        ('{"o/ld":"much","x":1}', Decimal(1), False),
+        ("{}", None, False),
+        ("[]", None, False),
+    ):
+        assert read(connection, column, document)[:2] == (expected, uncast)
+    inner = {"type": "object", "fields": {"a": {"type": ["string", "null"]}}, "renamed_from": "old"}
+    assert read(connection, column_of(inner), '{"old":{"a":null}}')[:2] == ({"a": None}, False)
+    assert read(connection, column_of(inner | {"column": "JSON"}), '{"old":{"a":null}}')[0] == '{"a":null}'

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from batchpipe.schema.columns import Column, uncast_sql, value_sql
+from batchpipe.schema.casts import bounds_of_times
+from batchpipe.schema.columns import Column, leaf_types, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
@@ -196,15 +197,11 @@ def _selected(rules: AnswerRules, needed: frozenset[str], voted: Sequence[str], 
 
 def _uncast(rules: AnswerRules) -> Sql:
     """Return SQL for the text on the first field whose value does not cast to its column; NULL where all cast."""
-    cases = [
-        sql(
-            "WHEN {test} THEN {said}",
-            test=test,
-            said=quote_literal(f"{column.name}: the value does not fit {column.type}"),
-        )
-        for column in rules.columns
-        if (test := uncast_sql(column, "d.output")) != "false"
-    ]
+    cases = []
+    for column in rules.columns:
+        said = f"{column.name}: the value does not fit {column.type}{bounds_of_times(leaf_types(column.shape))}"
+        if (test := uncast_sql(column, "d.output")) != "false":
+            cases.append(sql("WHEN {test} THEN {said}", test=test, said=quote_literal(said)))
     if not cases:
         return Sql("NULL::VARCHAR")
     return sql("CASE WHEN d.error IS NOT NULL THEN NULL {cases} END", cases=joined(" ", cases))

@@ -37,7 +37,7 @@ from batchpipe.engine.votes.collected import record_collected_votes
 from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import BatchState, RefusedError, WithoutLine
 from batchpipe.providers.known import KnownProvider
-from batchpipe.schema.columns import has_exact_numbers
+from batchpipe.schema.columns import has_exact_numbers, leaf_types
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -202,8 +202,9 @@ class Collector:
     def _has_exact_inputs(self) -> bool:
         """Return whether the numbers of a tool's input keep their digits: where columns have room for them."""
         resolved = self.parts.resolved
-        tool = resolved.file.pipeline.output.format == "tool"
-        return tool and any(has_exact_numbers(each.shape) for each in resolved.columns)
+        if resolved.file.pipeline.output.format != "tool":
+            return False
+        return any(has_exact_numbers(each.shape) or "JSON" in leaf_types(each.shape) for each in resolved.columns)
 
     def ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""

@@ -8,7 +8,6 @@ from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, canonical_text, key_sql, present_key_sql, texts_sql
-from batchpipe.schema.renames import renamed_document_sql
 from batchpipe.sql.quoting import Sql, quote_identifier, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -46,7 +45,6 @@ def judge_kept(session: Session, resolved: Resolved, snapshot: Snapshot, table: 
         "kept_documents",
         pipelines=quote_list(resolved.names),
         reviewed=standing_reviews(session, resolved.names),
-        document=renamed_document_sql(Sql("coalesce(h.after, r.output)"), resolved.answer_rules.renames),
         unsure=Sql("true") if all_kept else unsure,
         values=texts_sql(resolved.hash_columns),
         snapshot=snapshot.relation,

@@ -20,7 +20,6 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.keys import key_value_sql
 from batchpipe.engine.votes.slots import fill_standing_votes, slots
 from batchpipe.schema.columns import takes_null, value_sql
-from batchpipe.schema.renames import renamed_document_sql
 from batchpipe.sql.quoting import (
     Sql,
     joined,
@@ -264,7 +263,6 @@ def _sources(
         yield query(
             "output_source",
             pipelines=quote_list(resolved.names),
-            document=renamed_document_sql(Sql("coalesce(h.after, r.output)"), resolved.answer_rules.renames),
             columns=joined(", ", _values(resolved)),
             beside=query("beside_local") if resolved.local is not None else Sql(""),
             complete=joined(" AND ", [Sql("true"), *_complete(resolved)]),

@@ -9,12 +9,16 @@ from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import Output
-from batchpipe.schema.columns import Column, has_exact_numbers, output_columns
+from batchpipe.schema.casts import TIMES
+from batchpipe.schema.columns import Column, has_exact_numbers, leaf_types, output_columns
 from batchpipe.sql.conditions import Condition, parse_condition
 from batchpipe.sql.connection import Connection
+from batchpipe.sql.types import INTEGERS
 
 # Part of a policy with columns of more digits than a double holds: answers that were read as doubles are judged again.
 EXACT_NUMBERS = {"numbers": "exact"}
+# Part of a policy with columns of which a text may say more than was read of it: such answers are judged again, too.
+EXACT_TEXTS = {"texts": "exact"}
 
 
 def policy_of(
@@ -40,13 +44,21 @@ def policy_of(
         "checks": dict(output.checks),
         "accept": list(accepts),
         **(EXACT_NUMBERS if exact else {}),
+        **(EXACT_TEXTS if any(_was_read_in_part(each) for each in columns) else {}),
     }
+
+
+def _was_read_in_part(column: Column) -> bool:
+    """Return whether an answer may say more than an earlier version of batchpipe read of it into `column`."""
+    types = set(leaf_types(column.shape))
+    beside_json = "JSON" in types and has_exact_numbers(column.shape)
+    return bool(types & TIMES) or beside_json or (column.exact and bool(types & {"DOUBLE", *INTEGERS}))
 
 
 def judging(policy: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what of a policy decides whether an answer is valid: parts of its output, and how answers are read."""
     output: Mapping[str, Any] = policy["output"]
-    return {**output, **EXACT_NUMBERS} if EXACT_NUMBERS.items() <= policy.items() else output
+    return {**output, **{name: policy[name] for name in (*EXACT_NUMBERS, *EXACT_TEXTS) if name in policy}}
 
 
 def answer_rules_of(policy: Mapping[str, Any], connection: Connection) -> AnswerRules:

@@ -5,7 +5,7 @@ WITH accepted AS ({accepted}),
 request AS ({requests}),
 answered AS ({answered}),
 told AS (
-    SELECT a.*, {document} AS output, h.reviewed_by, r.* EXCLUDE (custom_id, output)
+    SELECT a.*, coalesce(h.after, r.output) AS output, h.reviewed_by, r.* EXCLUDE (custom_id, output)
     FROM accepted a
     JOIN answered r USING (custom_id)
     LEFT JOIN ({reviewed}) h USING (key_id)
@@ -94,7 +94,7 @@ answered AS (
     WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM shown)
     GROUP BY custom_id
 )
-SELECT a.key_id, a.key_id::VARCHAR AS custom_id, a.rung, {values} AS input_values, {document} AS output
+SELECT a.key_id, a.key_id::VARCHAR AS custom_id, a.rung, {values} AS input_values, coalesce(h.after, r.output) AS output
 FROM shown a
 JOIN answered r ON r.custom_id = a.custom_id
 JOIN kept k ON k.key_id = a.key_id
