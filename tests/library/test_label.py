@@ -42,6 +42,22 @@ def sent(project: batchpipe.Project) -> int:
         return int((connection.execute("SELECT count(*) FROM ledger.requests").fetchone() or (0,))[0])
 
 
+def test_whole_numbers_that_arrow_does_not_hold_are_text(tmp_path: Path) -> None:
+    most, beyond = 10**38 - 1, 2**128 - 1
+    answer = {"fits": most, "large": beyond, "in": [{"fits": most, "large": beyond}]}
+    faults = {"requests": [{"match": "hello", "output": json.dumps(answer)}]}
+    made = batchpipe.Project.create(tmp_path / "made", emulator=True)
+    (made.root / "faults.json").write_text(json.dumps(faults))
+    project = batchpipe.Project(made.root, emulator=True, emulator_faults=made.root / "faults.json")
+    number = {"type": "integer", "column": "UHUGEINT"}
+    item = {"type": "object", "fields": {"fits": number, "large": number}}
+    fields = {"fits": number, "large": number, "in": {"type": "array", "items": item}}
+    table = pyarrow.table({"id": [1], "text": ["hello"]})
+    [row] = batchpipe.label(table, fields=fields, project=project, **QUEUE).to_pylist()
+    texts = {"fits": str(most), "large": str(beyond)}
+    assert row == {"id": 1, "text": "hello", "fits": most, "large": str(beyond), "in": [texts], "_error": None}
+
+
 def test_tables_of_three_libraries_add_up(project: batchpipe.Project) -> None:
     """A name, an index, an order and a type that a library cares for stay; the second call sends nothing."""
     frame = pandas.DataFrame(
