@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -65,12 +66,25 @@ class Access:
     def url(self, provider: KnownProvider) -> str:
         """Return the address of a provider as it is recorded. Raises UsageError for a variable that is not set."""
         module = provider.module
+        self._remember(provider)
         found = credentials(self.environment, self.root, (module.BASE_URL_VARIABLE,))
         values = {name: secret.get_secret_value() for name, secret in found.items()}
         made = module.provider(
             {**values, module.KEY_VARIABLE: NO_KEY}, base_url=self._base_url(provider), endpoint=provider.endpoint
         )
         return shown_url(made.base_url)
+
+    def _remember(self, provider: KnownProvider) -> None:
+        """Let no text show the keys of a provider that is not called: what it has said may be read and shown, as when
+        the raw folder is replayed.
+        """
+        found = credentials(self.environment, self.root, provider.module.KEY_VARIABLES)
+        for name, secret in found.items():
+            remember(secret.get_secret_value(), "${" + name + "}")
+        with suppress(CredentialsError):
+            key = self._key(provider)
+            for each in [*([key] if key is not None else []), *self._secrets_of_headers(self._table(provider))]:
+                remember(each.value, "${" + each.variable + "}")
 
     def make(self, provider: KnownProvider) -> Provider:
         """Return a provider with its calls.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from batchpipe.common.secrets import redacted
 from batchpipe.schema.casts import bounds_of_times
 from batchpipe.schema.columns import Column, leaf_types, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
@@ -101,7 +102,7 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
             {
                 "answer": arrow().array([answer for (answer,) in block], arrow().string()),
                 "output": arrow().array([output for output, _ in verdicts], arrow().string()),
-                "error": arrow().array([error for _, error in verdicts], arrow().string()),
+                "error": arrow().array([error and redacted(error) for _, error in verdicts], arrow().string()),
             }
         )
         connection.register("documents_block", documents)

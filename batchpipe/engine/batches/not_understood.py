@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.secrets import redacted
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.most import most_unmarked_usd
@@ -68,7 +69,7 @@ def note_odd_results(session: Session, parts: RunParts, odd: list[dict[str, Any]
         data = {
             "count": sum(each["count"] for each in odd),
             "custom_id": odd[0]["custom_id"],
-            "line": (odd[0]["line"] or "")[:MAX_KEPT_LINE],
+            "line": redacted(odd[0]["line"] or "")[:MAX_KEPT_LINE],
             "seen": {each["oddity"]: each["count"] for each in odd[:MOST_SAID]},
         }
         parts.add_event(session, "results_unknown", data, chunk_id=chunk_id)

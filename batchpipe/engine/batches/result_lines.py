@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+from batchpipe.common.secrets import redacted
 from batchpipe.engine.ledger.raw_folder import open_results, saving
 from batchpipe.providers import ProviderRules
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql
+from batchpipe.sql.quoting import Sql, quote_identifier
 from batchpipe.store.database import Work
 from batchpipe.store.disk import disk_error
 from batchpipe.store.memory import VECTOR_ROWS
@@ -19,6 +20,8 @@ from batchpipe.store.queries import query
 
 BLOCK_BYTES = 2_097_152
 MENDED = ".mended-"
+# The columns with the words of `words_of_lines`.
+_SHOWN = ("error_message", "error_type", "stop_reason", "oddity")
 
 # A row of `work.ended`: chunk id, batch id (None for a realtime call), time of completion, file of the results.
 EndedResults = tuple[str, str | None, datetime, Path]
@@ -50,6 +53,19 @@ def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path], *, exact
     _read(connection, rules, paths, [longest for longest, _ in measured], text=False)
     if exact_inputs or connection.execute(query("clear_lines")).fetchone() != (requests,):
         _read_mended(connection, rules, paths, exact_inputs=exact_inputs)
+    _redact(connection)
+
+
+def _redact(connection: Connection) -> None:
+    """Take the values of keys out of what the provider says of results. Their answers stay as they came.
+
+    Reads and writes `work.lines`.
+    """
+    words = [said for (said,) in connection.execute(query("words_of_lines")).fetchall()]
+    changed = {said: shown for said in words if (shown := redacted(said)) != said}
+    for column in _SHOWN if changed else ():
+        texts = {"said": list(changed), "shown": list(changed.values())}
+        connection.execute(query("redact_words", column=quote_identifier(column)), texts)
 
 
 def _read(

@@ -34,7 +34,13 @@ from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.bounds import bound
-from batchpipe.providers.shared.http import CONNECT_SECONDS, NotUnderstoodError, parsed, trusted_authorities
+from batchpipe.providers.shared.http import (
+    CONNECT_SECONDS,
+    NotUnderstoodError,
+    parsed,
+    trusted_authorities,
+    understood,
+)
 from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
 from batchpipe.providers.shared.streams import lines_of
 from batchpipe.providers.shared.wire import follow
@@ -50,9 +56,9 @@ _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 # A list of more pages has no end.
 _MOST_PAGES = 10_000
 _STATES = ("in_progress", "canceling", "ended")
-_LONGEST_STATE = 40
 
 
+@understood
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     """Return the batch that the API describes. Raises NotUnderstoodError for a value without the id of a batch."""
     found = values.batch_id(batch.get("id")) if isinstance(batch, dict) else None
@@ -60,7 +66,7 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
         raise NotUnderstoodError("the answer is no batch with an id")
     known, total = values.counts(batch.get("request_counts"))
     state, ended_at = batch.get("processing_status"), values.utc_moment(batch.get("ended_at"))
-    unknown = None if state in _STATES else values.plain(str(state), _LONGEST_STATE)
+    unknown = None if state in _STATES else values.state_word(state)
     return BatchState(
         batch_id=found,
         ended=Ended(at=ended_at) if state == "ended" or (unknown is not None and ended_at is not None) else None,
@@ -70,7 +76,7 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
         expires_at=values.utc_moment(batch.get("expires_at")),
         archived=values.utc_moment(batch.get("archived_at")) is not None,
         unknown_state=unknown,
-        request_id=values.header(headers, "request-id"),
+        request_id=values.header_words(headers, "request-id"),
         **_account(headers),
     )
 
@@ -150,7 +156,7 @@ class Calls(Rules):
         # The message stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         message = b" ".join(content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
-            shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
+            shown = values.words_of(content, 100)
             raise UnavailableError(self._redact(f"the answer is not JSON: {shown!r}"))
         cost = values.reported_usd(response.headers)
         head = orjson.dumps({"custom_id": custom_id, **cost, "result": {"type": "succeeded"}})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.realtime import error_line
-from batchpipe.providers.shared.http import NO_ENDPOINT, never_sent, server_of
-from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
+from batchpipe.providers.shared.http import NO_ENDPOINT, ODD_REPLY, json_of, never_sent, server_of
+from batchpipe.providers.shared.values import header_words, http_date, retry_after_seconds, words
 
 if TYPE_CHECKING:
     import anthropic
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 429})
 # Time-outs, conflicts, limits, a full tier (498), and connections that a proxy says were closed too early (425, 499).
 _RETRYABLE = frozenset({408, 409, 425, 429, 498, 499})
-_MESSAGE_LENGTH = 500
 
 Redact = Callable[[str], str]
 
@@ -27,6 +26,10 @@ Redact = Callable[[str], str]
 def _error_body(error: anthropic.APIStatusError) -> Mapping[str, Any] | None:
     """Return the `error` member of the provider's own error JSON; None for any other body."""
     body = error.body
+    if not isinstance(body, dict):
+        # The SDK gives the text of what is no strict JSON, as of a number of many digits.
+        with suppress(*ODD_REPLY):
+            body = json_of(error.response.content)
     if not isinstance(body, dict) or body.get("type") != "error":
         return None
     inner = body.get("error")
@@ -36,11 +39,14 @@ def _error_body(error: anthropic.APIStatusError) -> Mapping[str, Any] | None:
 def _message_of(error: anthropic.APIStatusError) -> str:
     """Return the provider's message with the HTTP status, and the request id if one was sent."""
     inner = _error_body(error)
-    message = str(inner.get("message") or inner["type"]) if inner else str(error.message)
-    message = plain(message, _MESSAGE_LENGTH)
-    request_id = header(error.response.headers, "request-id")
+    message = words((_text(inner.get("message")) or inner["type"]) if inner else error.message)
+    request_id = header_words(error.response.headers, "request-id")
     request_id = f" (request {request_id})" if request_id else ""
     return f"HTTP {error.status_code}: {message}{request_id}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _kind(error: anthropic.APIStatusError) -> str:
@@ -50,12 +56,13 @@ def _kind(error: anthropic.APIStatusError) -> str:
     if error.status_code == 404:
         return "not_found"
     inner = _error_body(error) or {}
-    message = str(inner.get("message") or "")
+    message, details = _text(inner.get("message")), inner.get("details")
+    code = details.get("error_code") if isinstance(details, dict) else None
     account = model_data()["account"]
     if (
         error.status_code in (401, 402, 403)
         or inner.get("type") in account["types"]
-        or error.error_code in account["codes"]
+        or code in account["codes"]
         or re.search(account["messages"], message)
     ):
         return "account"
@@ -80,10 +87,10 @@ def _message(error: BaseException) -> str:
     import anthropic
 
     cause = error.__cause__
-    said = f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
+    said = str(error) + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
     if isinstance(error, anthropic.APIConnectionError):
         said = f"{server_of(str(error.request.url))}: {said}"
-    return plain(said)
+    return words(said)
 
 
 def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:
@@ -151,7 +158,7 @@ def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError 
 
 
 def _redirected(error: anthropic.APIStatusError) -> str:
-    place = header(error.response.headers, "location") or "another address"
+    place = header_words(error.response.headers, "location") or "another address"
     return f"HTTP {error.status_code}: redirected to {place}; the key is sent to no other address than the base URL"
 
 
@@ -160,6 +167,7 @@ def _unavailable(error: anthropic.APIStatusError, redact: Redact) -> Unavailable
         redact(_message_of(error)),
         retry_after_seconds=retry_after_seconds(error.response.headers),
         status=error.status_code,
+        by_provider=_error_body(error) is not None,
     )
 
 
@@ -174,9 +182,8 @@ def raise_as(translate: Callable[[Exception, Redact], Exception], redact: Redact
     import anthropic
     import httpx2
 
-    odd_reply = (httpx2.StreamError, httpx2.InvalidURL, ValueError, TypeError, LookupError, OverflowError)
     try:
         yield
-    except (anthropic.AnthropicError, httpx2.HTTPError, *odd_reply) as error:
+    except (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, *ODD_REPLY) as error:
         shows_key = redact(str(error)) != str(error)
         raise translate(error, redact) from (None if shows_key else error)

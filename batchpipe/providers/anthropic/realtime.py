@@ -9,6 +9,7 @@ import orjson
 
 from batchpipe.providers import RateRoom, UnavailableError
 from batchpipe.providers.shared import values
+from batchpipe.providers.shared.http import error_json
 from batchpipe.providers.shared.streams import dumped, events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between. The SDK refuses
@@ -113,8 +114,6 @@ def room_of(headers: Mapping[str, str]) -> RateRoom:
 
 def error_line(custom_id: str, body: bytes) -> bytes:
     """Return the line that a results file has for a request that was refused with the error `body`."""
-    try:
-        error = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        error = {"type": "error", "error": {"type": "invalid_request_error", "message": "refused without a reason"}}
-    return orjson.dumps({"custom_id": custom_id, "result": {"type": "errored", "error": error}}) + b"\n"
+    reason = {"type": "error", "error": {"type": "invalid_request_error", "message": "refused without a reason"}}
+    head = orjson.dumps({"custom_id": custom_id, "result": {"type": "errored"}}).removesuffix(b"}}")
+    return head + b',"error":' + error_json(body, otherwise=reason) + b"}}\n"

@@ -242,7 +242,7 @@ class Calls(Rules):
         # The answer stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         message = b" ".join(content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
-            shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
+            shown = values.words_of(content, 100)
             raise UnavailableError(self._client.redact(f"the answer is not JSON: {shown!r}"))
         head = orjson.dumps({"key": custom_id, **values.reported_usd(response.headers)}).removesuffix(b"}")
         return Answer(line=head + b',"response":' + message + b"}\n")
@@ -259,7 +259,7 @@ class Calls(Rules):
             ) from None
         except (httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
             message = f"the stream of the answer broke off ({type(error).__name__}: {error})"
-            raise UnavailableError(self._client.redact(values.plain(message))) from None
+            raise UnavailableError(self._client.redact(values.words(message))) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state(batch_id)[0]

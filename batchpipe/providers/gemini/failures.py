@@ -10,7 +10,7 @@ from typing import Any
 from batchpipe.providers import RefusedError
 from batchpipe.providers.gemini.models import model_data
 from batchpipe.providers.shared.http import ErrorBody, ErrorReader
-from batchpipe.providers.shared.values import plain
+from batchpipe.providers.shared.values import words
 
 _LONGEST_WAIT_SECONDS = 3600.0
 _RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
@@ -32,7 +32,7 @@ def read(status: int, body: Any) -> ErrorBody | None:
     if not isinstance(error.get("code"), int) and not isinstance(error.get("status"), str):
         return None
     return ErrorBody(
-        message=error["message"] or str(error.get("status")),
+        message=error["message"] or _text(error.get("status")) or "an error without a message",
         kind=_kind(status, error),
         retry_after_seconds=_retry_after_seconds(error),
     )
@@ -53,7 +53,7 @@ def late_refusal(error: Any) -> tuple[RefusedError, int | None] | None:
     named = error.get("status")
     status = named if isinstance(named, str) else _NAMES.get(number, "")
     http = _STATUSES.get(number, number)
-    message = plain(str(error.get("message") or status or "the provider gave no reason"))
+    message = words(_text(error.get("message")) or status or "the provider gave no reason")
     kind = _kind(http, {**error, "status": status})
     if kind == "invalid" and status != "INVALID_ARGUMENT" and http != 400:
         return None
@@ -68,7 +68,7 @@ def late_refusal(error: Any) -> tuple[RefusedError, int | None] | None:
 
 def _kind(http_status: int, error: Mapping[str, Any]) -> str:
     """Return the kind of a refusal, by its status, else its name, else the text of its message."""
-    message, name = str(error.get("message") or ""), str(error.get("status") or "")
+    message, name = _text(error.get("message")), _text(error.get("status"))
     account = model_data()["account"]
     if re.search(model_data()["storage"]["messages"], " ".join([message, *_quotas(error)])):
         return "storage_full"
@@ -84,11 +84,15 @@ def _kind(http_status: int, error: Mapping[str, Any]) -> str:
     return "invalid"
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _details(error: Mapping[str, Any], kind: str) -> Iterator[Mapping[str, Any]]:
     """Yield the details of an error whose type ends with `kind`."""
     details = error.get("details")
     for each in details if isinstance(details, list) else ():
-        if isinstance(each, dict) and str(each.get("@type", "")).endswith(kind):
+        if isinstance(each, dict) and _text(each.get("@type")).endswith(kind):
             yield each
 
 
@@ -98,13 +102,13 @@ def _quotas(error: Mapping[str, Any]) -> Iterator[str]:
         violations = each.get("violations")
         for violation in violations if isinstance(violations, list) else ():
             if isinstance(violation, dict):
-                yield f"{violation.get('quotaId', '')} {violation.get('quotaMetric', '')}"
+                yield f"{_text(violation.get('quotaId'))} {_text(violation.get('quotaMetric'))}"
 
 
 def _retry_after_seconds(error: Mapping[str, Any]) -> float | None:
     """Return the seconds that the provider asks to wait, an hour at most; None where it does not."""
     for each in _details(error, "google.rpc.RetryInfo"):
-        found = _RETRY_DELAY.fullmatch(str(each.get("retryDelay", "")))
+        found = _RETRY_DELAY.fullmatch(_text(each.get("retryDelay")))
         if found is not None and math.isfinite(float(found[1])):
             return min(float(found[1]), _LONGEST_WAIT_SECONDS)
     return None

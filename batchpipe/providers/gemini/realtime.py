@@ -9,6 +9,7 @@ import orjson
 
 from batchpipe.providers import UnavailableError
 from batchpipe.providers.shared import values
+from batchpipe.providers.shared.http import error_json
 from batchpipe.providers.shared.mending import written
 from batchpipe.providers.shared.streams import events
 
@@ -77,11 +78,6 @@ def _error(error: Mapping[str, Any], *, begun: bool) -> UnavailableError:
 
 def error_line(custom_id: str, status: int, body: bytes) -> bytes:
     """Return the line that a results file has for a request that was refused with the error `body`."""
-    try:
-        found: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        found = None
-    error = found.get("error") if isinstance(found, dict) else None
-    if not isinstance(error, dict):
-        error = {"code": status, "message": "refused without a reason"}
-    return orjson.dumps({"key": custom_id, "error": error}) + b"\n"
+    reason = {"code": status, "message": "refused without a reason"}
+    head = orjson.dumps({"key": custom_id}).removesuffix(b"}")
+    return head + b',"error":' + error_json(body, member="error", otherwise=reason) + b"}\n"

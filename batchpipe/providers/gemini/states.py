@@ -10,7 +10,7 @@ from typing import Any
 from batchpipe.providers import BatchState, Ended
 from batchpipe.providers.gemini.failures import late_refusal
 from batchpipe.providers.shared import values
-from batchpipe.providers.shared.http import NotUnderstoodError
+from batchpipe.providers.shared.http import NotUnderstoodError, understood
 
 BATCH = re.compile(r"batches/[A-Za-z0-9_-]{1,190}")
 FILE = re.compile(r"files/[A-Za-z0-9_-]{1,190}")
@@ -18,7 +18,6 @@ _PREFIX = re.compile(r"^(BATCH|JOB)_STATE_")
 _INPUT_GONE = re.compile(r"(?i)\bfiles?\b")
 _RUNNING = ("UNSPECIFIED", "QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 _DONE = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
-_LONGEST_STATE = 40
 _LONGEST_LABEL = 512
 # A batch waits and runs for two days at most.
 LIFE = timedelta(hours=48)
@@ -36,13 +35,15 @@ def results_file(operation: Any) -> str | None:
     return None
 
 
+@understood
 def batch_state(operation: Any, headers: Mapping[str, str]) -> BatchState:
     """Return the batch that an operation describes. Raises NotUnderstoodError for one without the name of a batch."""
     name = operation.get("name") if isinstance(operation, dict) else None
     if not isinstance(name, str) or not BATCH.fullmatch(name):
         raise NotUnderstoodError("the answer is no batch with a name")
     metadata = _object(operation, "metadata")
-    word = values.plain(_PREFIX.sub("", str(metadata.get("state", ""))), _LONGEST_STATE)
+    state = metadata.get("state", "")
+    word = values.state_word(_PREFIX.sub("", state) if isinstance(state, str) else state)
     known, total = _counts(metadata.get("batchStats"))
     created_at, answered_at = values.utc_moment(metadata.get("createTime")), values.http_date(headers.get("date"))
     label, file = metadata.get("displayName"), _object(metadata, "inputConfig").get("fileName")

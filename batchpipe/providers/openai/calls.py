@@ -192,7 +192,7 @@ class Calls(Rules):
         # The body stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         body = b" ".join(content.splitlines()).strip(_BLANK)
         if not body.startswith(b"{"):
-            shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
+            shown = values.words_of(content, 100)
             raise UnavailableError(self._client.redact(f"the answer is not JSON: {shown!r}"))
         request_id = values.header(response.headers, "x-request-id")
         head: dict[str, Any] = {"id": "realtime", "custom_id": custom_id, "error": None}

@@ -10,8 +10,8 @@ import orjson
 
 from batchpipe.providers import RefusedError
 from batchpipe.providers.openai.models import model_data
-from batchpipe.providers.shared.http import ErrorBody, ErrorReader
-from batchpipe.providers.shared.values import plain
+from batchpipe.providers.shared.http import ErrorBody, ErrorReader, error_json
+from batchpipe.providers.shared.values import words
 
 
 def error_body(status: int, body: Any) -> ErrorBody | None:
@@ -20,7 +20,8 @@ def error_body(status: int, body: Any) -> ErrorBody | None:
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
         return None
     code, kind = error.get("code"), error.get("type")
-    message = error["message"] or str(code or kind or "an error without a message")
+    named = code if isinstance(code, str) and code else kind
+    message = error["message"] or (named if isinstance(named, str) and named else "an error without a message")
     shown = f"{message} ({code})" if isinstance(code, str) and code not in message else message
     return ErrorBody(message=shown, kind=_kind(status, code, kind, message))
 
@@ -49,11 +50,12 @@ def late_refusal(errors: Any) -> tuple[RefusedError, int | None]:
     lines = [each["line"] for each in found if _is_line(each.get("line"))]
     first = found[0] if found else {}
     code = first.get("code")
-    message = plain(str(first.get("message") or code or "the batch failed without a reason"))
+    said = first.get("message") or code
+    message = words(said if isinstance(said, str) else "the batch failed without a reason")
     shown = f"{message} ({code})" if isinstance(code, str) and code not in message else message
     if len(found) > 1:
         shown += f", and {len(found) - 1} more"
-    return RefusedError(plain(shown), status=400, kind=_late_kind(code, message)), min(lines, default=None)
+    return RefusedError(words(shown), status=400, kind=_late_kind(code, message)), min(lines, default=None)
 
 
 def _is_line(value: Any) -> bool:
@@ -75,10 +77,8 @@ def _late_kind(code: Any, message: str) -> str:
 
 def error_line(custom_id: str, status: int, body: bytes) -> bytes:
     """Return the line that a results file has for a realtime call that was refused with the error `body`."""
-    try:
-        error: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        error = {"error": {"type": "invalid_request_error", "message": "refused without a reason", "code": None}}
-    response = {"status_code": status, "request_id": None, "body": error}
-    line = {"id": "realtime", "custom_id": custom_id, "response": response, "error": None}
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    reason = {"error": {"type": "invalid_request_error", "message": "refused without a reason", "code": None}}
+    response = {"status_code": status, "request_id": None}
+    line = {"id": "realtime", "custom_id": custom_id, "error": None, "response": response}
+    head = orjson.dumps(line).removesuffix(b"}}")
+    return head + b',"body":' + error_json(body, otherwise=reason) + b"}}\n"

@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.providers import BatchState, Ended, WithoutLine
 from batchpipe.providers.openai.failures import late_refusal
 from batchpipe.providers.shared import values
-from batchpipe.providers.shared.http import NotUnderstoodError
+from batchpipe.providers.shared.http import NotUnderstoodError, understood
 
 # The key of a batch's metadata that holds our label.
 LABEL = "batchpipe"
@@ -22,7 +22,6 @@ _ENDS: Mapping[str, WithoutLine] = {
     "expired": "expired",
     "cancelled": "canceled",
 }
-_LONGEST_STATE = 40
 _EARLIEST, _LATEST = 1_577_836_800, 4_102_444_800  # 2020 to 2100, in seconds since 1970
 
 
@@ -40,14 +39,15 @@ def file_id(value: Any) -> str | None:
     return values.batch_id(value)
 
 
+@understood
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     """Return the batch that the API describes. Raises NotUnderstoodError for a value without the id of a batch."""
     found = values.batch_id(batch.get("id")) if isinstance(batch, dict) else None
     if found is None:
         raise NotUnderstoodError("the answer is no batch with an id")
     total, counts = _counts(batch)
-    state = _state(batch)
-    known = state in _OPEN or state in _ENDS
+    state = batch.get("status")
+    known = isinstance(state, str) and (state in _OPEN or state in _ENDS)
     metadata = batch.get("metadata")
     label = metadata.get(LABEL) if isinstance(metadata, dict) else None
     model = batch.get("model")
@@ -59,17 +59,13 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
         created_at=unix_moment(batch.get("created_at")),
         expires_at=unix_moment(batch.get("expires_at")),
         archived=False,
-        unknown_state=None if known else values.plain(state, _LONGEST_STATE),
-        request_id=values.header(headers, "x-request-id"),
+        unknown_state=None if known else values.state_word(state),
+        request_id=values.header_words(headers, "x-request-id"),
         label=values.plain(label, 100) if isinstance(label, str) else None,
         input_id=file_id(batch.get("input_file_id")),
         model=values.plain(model, 100) if isinstance(model, str) and model else None,
         **account(headers),
     )
-
-
-def _state(batch: Mapping[str, Any]) -> str:
-    return str(batch.get("status"))
 
 
 def unix_moment(value: Any) -> datetime | None:
@@ -98,7 +94,8 @@ def _ended(batch: Mapping[str, Any], counts: Mapping[str, int], headers: Mapping
 
     A batch in a state that is not in the protocol has ended if it says when.
     """
-    state = _state(batch)
+    state = batch.get("status")
+    state = state if isinstance(state, str) else ""
     times = {name: unix_moment(batch.get(f"{name}_at")) for name in ("completed", "failed", "expired", "cancelled")}
     at = times.get(state)
     if state in _OPEN:

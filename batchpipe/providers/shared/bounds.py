@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx2
 
 # The words of an error fit into so many bytes, and come within so long. What is more is left unread, since its status
-# says the most; so is what breaks off.
+# says the most; so is what breaks off, and what cannot be decoded.
 ERROR_BYTES, ERROR_SECONDS = 1_000_000, 30.0
 # Any reply but a download is smaller: the longest answer has some megabytes, a page of a list less.
 REPLY_BYTES = 256_000_000
@@ -64,3 +64,23 @@ def bound(response: httpx2.Response) -> None:
         most_bytes, seconds = float("inf"), FILE_SECONDS
     response.stream = Bounded(stream, most_bytes, seconds, cut=cut)
     give_body(response, seconds)
+    if cut:
+        _decode(response)
+
+
+def _decode(response: httpx2.Response) -> None:
+    """Read the body of an error now. One that cannot be decoded is empty, and is UTF-8 whatever its headers say: else
+    the status would be lost with it.
+    """
+    import httpx2
+
+    stream, encodings = response.stream, response.headers.pop("content-encoding", "identity")
+    assert isinstance(stream, httpx2.SyncByteStream)
+    raw = b"".join(stream)
+    stream.close()
+    try:
+        body = httpx2.Response(response.status_code, headers={"content-encoding": encodings}, content=raw).content
+    except (httpx2.DecodingError, ValueError, LookupError):
+        body = b""
+    response.stream = httpx2.ByteStream(body)
+    response.encoding = "utf-8"

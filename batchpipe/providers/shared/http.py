@@ -11,16 +11,17 @@ import hashlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
 from batchpipe.common.secrets import redacted
-from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
+from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.shared.bounds import bound
-from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
+from batchpipe.providers.shared.mending import read_value, written
+from batchpipe.providers.shared.values import header_words, http_date, retry_after_seconds, words, words_of
 from batchpipe.providers.shared.wire import follow
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ _REFUSALS = frozenset({400, 401, 402, 403, 404, 422, 429})
 NO_ENDPOINT = frozenset({404, 405, 501})
 # Time-outs, conflicts, limits, a full tier (498), and connections that a proxy says were closed too early (425, 499).
 _RETRYABLE = frozenset({408, 409, 425, 429, 498, 499})
-_MESSAGE_LENGTH = 500
-_SHOWN_BYTES = 400
+_SHOWN_CHARACTERS = 400
+# What values that nobody thought of raise while they are read.
+ODD_REPLY = (ValueError, TypeError, LookupError, OverflowError, AttributeError, RecursionError)
 
 # What a call is: one that makes a batch, one that may be repeated, or the list of batches, which tells whether there is
 # a batch endpoint at all.
 Role = Literal["create", "repeatable", "list"]
+# What reads a batch out of a reply: its JSON, and the headers.
+StateReader = Callable[[Any, Mapping[str, str]], BatchState]
 
 
 class ErrorBody(NamedTuple):
@@ -101,8 +105,41 @@ def server_of(url: str) -> str:
 
 
 def json_of(content: bytes) -> Any:
-    """Return the JSON of a body, before which a byte order mark may stand. Raises ValueError for anything else."""
-    return orjson.loads(content.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\x00"))
+    """Return the JSON of a body, before which a byte order mark may stand. Raises ValueError for anything else.
+
+    What a strict reader refuses is read too: the words of an error may quote a part of a row, cut in the middle of a
+    character.
+    """
+    try:
+        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\x00"))
+    except ValueError:
+        return read_value(content.decode("utf-8", "replace"))
+
+
+def error_json(body: bytes, *, member: str | None = None, otherwise: Mapping[str, Any]) -> bytes:
+    """Return the JSON of an error, or of its `member`, as DuckDB can read it; `otherwise` where it is no object."""
+    with suppress(ValueError, RecursionError):
+        found = json_of(body)
+        found = found[0] if isinstance(found, list) and len(found) == 1 else found
+        error = found.get(member) if member is not None and isinstance(found, dict) else found
+        if isinstance(error, dict):
+            return written(error).rstrip(b"\n")
+    return written(otherwise).rstrip(b"\n")
+
+
+def understood(read: StateReader) -> StateReader:
+    """Let a reader of batches raise NotUnderstoodError for whatever a value that nobody thought of makes it raise."""
+
+    @functools.wraps(read)
+    def reading(batch: Any, headers: Mapping[str, str]) -> BatchState:
+        try:
+            return read(batch, headers)
+        except NotUnderstoodError:
+            raise
+        except ODD_REPLY as error:
+            raise NotUnderstoodError(f"the answer cannot be read ({type(error).__name__})") from error
+
+    return reading
 
 
 def parsed(response: httpx2.Response) -> Any:
@@ -110,8 +147,7 @@ def parsed(response: httpx2.Response) -> Any:
     try:
         return json_of(response.content)
     except ValueError as error:
-        shown = plain(response.content[:_SHOWN_BYTES].decode("utf-8", "replace"), 100)
-        raise NotUnderstoodError(f"the answer is not JSON: {shown!r}") from error
+        raise NotUnderstoodError(f"the answer is not JSON: {words_of(response.content, 100)!r}") from error
 
 
 class Client:
@@ -236,10 +272,9 @@ class Client:
         """
         import httpx2
 
-        odd_reply = (httpx2.StreamError, httpx2.InvalidURL, ValueError, TypeError, LookupError, OverflowError)
         try:
             yield
-        except (_StatusError, httpx2.HTTPError, *odd_reply) as error:
+        except (_StatusError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, *ODD_REPLY) as error:
             shows_key = self.redact(str(error)) != str(error)
             found = self._translated(error, role)
             if refused_line is not None and isinstance(found, RefusedError) and isinstance(error, _StatusError):
@@ -248,7 +283,7 @@ class Client:
 
     def _translated(self, error: Exception, role: Role) -> Exception:
         if not isinstance(error, _StatusError):
-            message = self.redact(plain(f"{server_of(self.base_url)}: {type(error).__name__}: {error}"))
+            message = self.redact(words(f"{server_of(self.base_url)}: {type(error).__name__}: {error}"))
             if never_sent(error):
                 return NotSentError(message)
             return UnknownOutcomeError(message) if role == "create" else UnavailableError(message)
@@ -256,7 +291,7 @@ class Client:
         body = self._body(response)
         status = response.status_code
         if 300 <= status < 400:
-            place = header(response.headers, "location") or "another address"
+            place = header_words(response.headers, "location") or "another address"
             message = f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
             message = self.redact(message)
             return UnknownOutcomeError(message) if role == "create" else self._refused(response, "foreign", message)
@@ -303,21 +338,19 @@ class Client:
         return body.kind if body is not None else "rate_limit" if status == 429 else "foreign"
 
     def _body(self, response: httpx2.Response) -> ErrorBody | None:
-        try:
-            found = json_of(response.content)
-        except ValueError:
-            found = None
-        return self._errors.read(response.status_code, found)
+        with suppress(*ODD_REPLY):
+            return self._errors.read(response.status_code, json_of(response.content))
+        return None
 
     def _message(self, response: httpx2.Response) -> str:
         """Return the provider's message with the HTTP status, and the request id if one was sent."""
         body = self._body(response)
         if body is not None:
-            said = body.message
+            said = words(body.message)
         else:
-            said = response.content[:_SHOWN_BYTES].decode("utf-8", "replace") or "an empty reply"
-        request_id = header(response.headers, self._errors.request_id_header)
-        shown = f"HTTP {response.status_code}: {plain(said, _MESSAGE_LENGTH)}"
+            said = words_of(response.content, _SHOWN_CHARACTERS) or "an empty reply"
+        request_id = header_words(response.headers, self._errors.request_id_header)
+        shown = f"HTTP {response.status_code}: {said}"
         return self.redact(shown + (f" (request {request_id})" if request_id else ""))
 
     def _refused(self, response: httpx2.Response, kind: str, message: str | None = None) -> RefusedError:

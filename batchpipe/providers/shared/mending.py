@@ -7,6 +7,7 @@ become U+FFFD, the Unicode character for what cannot be read.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BYTE_ORDER_MARK = "\ufeff"
 # A raw line break inside a text breaks its line in two or more. So many pieces are put together again at most.
 _MOST_PIECES = 1_000
+_MOST_DIGITS = 300
 _BLANK = " \t\r\n\x00" + _BYTE_ORDER_MARK
 
 
@@ -99,6 +101,27 @@ def read_object(text: str, *, exact: bool) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_value(text: str) -> Any:
+    """Return the JSON value that `text` is, as tolerantly as the lines of a file are read. A number that none of ours
+    can be is null. Raises ValueError for what is no JSON, or so deep that it cannot be read.
+    """
+    try:
+        return json.loads(
+            text.strip(_BLANK), strict=False, parse_int=_whole, parse_float=_finite, parse_constant=_no_number
+        )
+    except RecursionError as error:
+        raise ValueError("the JSON is too deep") from error
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
+def _finite(text: str) -> float | None:
+    found = float(text)
+    return found if math.isfinite(found) else None
 
 
 class _Number(str):

@@ -11,11 +11,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypedDict
 
+from batchpipe.common.secrets import redacted
+
 _EARLIEST = datetime(2020, 1, 1)  # noqa: DTZ001
 _LATEST = datetime(2100, 1, 1)  # noqa: DTZ001
 _MOST_REQUESTS = 1_000_000_000
 _MOST_KINDS = 20
 _LONGEST_HEADER = 200
+_LONGEST_STATE = 40
+# So much of a text is searched for keys: more than is shown of any.
+_SEARCHED = 65_536
 _LONGEST_WAIT_SECONDS = 3600.0
 _WHOLE = re.compile(r"[0-9]{1,12}")
 _BATCH_ID = re.compile(r"[!-~]{1,200}")
@@ -74,6 +79,11 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     return plain(headers.get(name) or "", _LONGEST_HEADER) or None
 
 
+def header_words(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a header that is only shown, without the values of keys; None where it is missing or empty."""
+    return words(headers.get(name) or "", _LONGEST_HEADER) or None
+
+
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of the header `retry-after`, an hour at most; None without a usable one.
 
@@ -103,6 +113,26 @@ def reported_usd(headers: Mapping[str, str]) -> dict[str, str]:
     """
     found = header(headers, "x-litellm-response-cost")
     return {} if found is None else {"reported_usd": found}
+
+
+def state_word(value: Any) -> str:
+    """Return the word for a state that is not known. What is no text is named by its kind: a list may be so deep that
+    it has no text.
+    """
+    return words(value if isinstance(value, str) else "null" if value is None else type(value).__name__, _LONGEST_STATE)
+
+
+def words(text: str, most: int = 500) -> str:
+    """Return what a provider says as `plain` does, without the values of keys.
+
+    They are taken out first: of one that stands where the text is cut, the rest would not be known for a key.
+    """
+    return plain(redacted(text[:_SEARCHED]), most)
+
+
+def words_of(body: bytes, most: int = 500) -> str:
+    """Return the words of a body that is not understood."""
+    return words(body[:_SEARCHED].decode("utf-8", "replace"), most)
 
 
 def plain(text: str, most: int = 500) -> str:

@@ -26,6 +26,17 @@ SELECT e.chunk_id, l.* EXCLUDE (filename)
 FROM ({lines}) l
 JOIN work.ended e USING (filename)
 
+-- name: words_of_lines
+-- The distinct texts of lines that are shown: what the provider says, and no answer.
+SELECT error_message FROM work.lines WHERE error_message IS NOT NULL
+UNION SELECT error_type FROM work.lines WHERE error_type IS NOT NULL
+UNION SELECT stop_reason FROM work.lines WHERE stop_reason IS NOT NULL
+UNION SELECT oddity FROM work.lines WHERE oddity IS NOT NULL
+
+-- name: redact_words
+UPDATE work.lines SET {column} = c.shown FROM (SELECT unnest($said) AS said, unnest($shown) AS shown) c
+WHERE work.lines.{column} = c.said
+
 -- name: clear_lines
 -- The number of lines where every one is understood, else NULL.
 SELECT CASE WHEN bool_and(outcome NOT IN ('unknown', 'unfinished') AND cost_known) THEN count(*) END FROM work.lines

@@ -325,7 +325,7 @@ def test_a_realtime_call_has_the_line_of_a_batch(desk: Desk, tmp_path: Path) -> 
         desk.faults({"call": "message", "fault": fault})
         with pytest.raises(UnavailableError) as unavailable:
             make(desk, "message")
-        assert unavailable.value.turned_away == (own and (fault != "status:503" or desk.spoken.protocol != "anthropic"))
+        assert unavailable.value.turned_away == own
 
 
 def test_an_uploaded_input_can_be_deleted(desk: Desk) -> None:
