@@ -45,10 +45,16 @@ def everything(folder: Path) -> str:
         for path in folder.rglob("*")
         if path.is_file() and ".emulator" not in path.parts
     ]
+    return "\n".join([*texts, tables(folder)])
+
+
+def tables(folder: Path) -> str:
+    """Return all rows of the database in `folder`, as text."""
     with duckdb.connect(str(folder / "batchpipe.duckdb"), read_only=True) as connection:
-        for schema, name in connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall():
-            texts.append(repr(connection.execute(f'SELECT * FROM "{schema}"."{name}"').fetchall()))
-    return "\n".join(texts)
+        names = connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+        return "\n".join(
+            repr(connection.execute(f'SELECT * FROM "{each}"."{name}"').fetchall()) for each, name in names
+        )
 
 
 @pytest.mark.parametrize(
@@ -169,6 +175,43 @@ def test_an_internal_error_of_a_call_shows_no_secret(
     assert "broken: http://127.0.0.1:1/${ROUTE}/v1" in told
     for secret in SECRETS.values():
         assert secret not in told + everything(project.root)
+
+
+KEY = "prod-key-abcdefghijklmnopqrstuvwxyz0123456789"
+TOLD = f'"message":"the header holds {KEY}"'
+
+
+@pytest.mark.parametrize("mode", ["batch", "realtime"])
+def test_a_key_in_the_words_of_a_result_is_shown_and_stored_nowhere(
+    project: Project, call: CommandLine, mode: str
+) -> None:
+    """The raw file keeps what the provider sent. Where it is replayed nobody is called, and the key is known all the
+    same.
+    """
+    call.monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    project.pipeline(BASIC + f'mode = "{mode}"\n')
+    project.rows(numbered(3))
+    odd = {"match": "number 3", "outcome": "unknown_type", "message": {"stop_reason": f"new-{KEY}", "content": []}}
+    told = {"call": "results", "fault": "results_edited", "edits": [['"message":"messages', TOLD[:-1] + "messages"]]}
+    refused = {"call": "message", "fault": "status:400", "message": f"the header holds {KEY}"}
+    failing = {"match": "number 1", "outcome": "errored_invalid"}
+    project.faults({"requests": [failing, odd], "calls": [told if mode == "batch" else refused]})
+    shown = []
+    for _ in range(2):
+        ended = call("run", "demo", "--debug")
+        shown += [ended.out + ended.talk]
+        for command in (
+            ["show", "demo", "1"],
+            ["show", "demo", "3"],
+            ["report", "demo"],
+            ["status"],
+            ["results", "demo"],
+        ):
+            shown.append(call(*command).out)
+        assert any("the header holds ${ANTHROPIC_API_KEY}" in each for each in shown), shown
+        assert "the header holds ${ANTHROPIC_API_KEY}" in tables(project.root)
+        assert KEY[:12] not in "".join([*shown, tables(project.root)])
+        (project.root / "batchpipe.duckdb").unlink()
 
 
 PASSED = "Pr0xy/Pass+word"

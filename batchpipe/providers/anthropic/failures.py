@@ -132,8 +132,9 @@ def call_error(custom_id: str, error: Exception, redact: Redact) -> RefusedError
     found = repeatable_error(error, redact)
     if not isinstance(found, RefusedError) or not isinstance(error, anthropic.APIStatusError):
         return found
-    if found.kind == "too_large" or (found.kind == "invalid" and _error_body(error) is not None):
-        found.line = error_line(custom_id, error.response.content)
+    own = _error_body(error) is not None
+    if found.kind == "too_large" or (found.kind == "invalid" and own):
+        found.line = error_line(custom_id, error.response.content if own else b"")
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -47,6 +48,7 @@ _PAGE = 100
 # A list of more pages has no end.
 _MOST_PAGES = 10_000
 _MOST_NAME = 40
+_ADDRESS = re.compile(r"[!-~]{1,2000}")
 _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 
 
@@ -113,7 +115,7 @@ class Calls(Rules):
         """Upload a file that requests name by its address."""
         file = self._upload(data, f"files/{name}", name, media_type, timeout_seconds)
         address = file.get("uri")
-        if not isinstance(address, str):
+        if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
             raise UnavailableError("the upload was answered without the address of a file")
         return UploadedFile(self._name(file), address, values.utc_moment(file.get("expirationTime")))
 

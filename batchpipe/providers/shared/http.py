@@ -307,8 +307,9 @@ class Client:
 
     def _line(self, response: httpx2.Response, kind: str, refused_line: Callable[[int, bytes], bytes]) -> bytes | None:
         """Return the line of a refused request where the request is at fault, by the provider's own words."""
-        if kind == "too_large" or (kind == "invalid" and self._body(response) is not None):
-            return refused_line(response.status_code, response.content)
+        own = self._body(response) is not None
+        if kind == "too_large" or (kind == "invalid" and own):
+            return refused_line(response.status_code, response.content if own else b"")
         return None
 
     def _create_error(self, response: httpx2.Response, body: ErrorBody | None) -> Exception:
