@@ -23,7 +23,7 @@ SMALL_ROOM, LARGE_ROOM = 200, 400
 # The members of a panel may be models that think, and thinking takes of the same room.
 PANEL_ROOM = 2_000
 LABEL_AROUND = "\n- "
-NO_INPUT = InputSize(rows=0, bytes=0)
+NO_INPUT = InputSize(rows=0, bytes=0, longest=0)
 BARE_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Words with a meaning of their own in a template; a column of such a name is written as row["..."].
 TEMPLATE_WORDS = frozenset(

@@ -69,7 +69,7 @@ def plan(call: Call, request: PlanRequest) -> int:
                 continue
             found = each.found
             assert found is not None
-            stops = found.over or found.gate or each.stops
+            stops = found.over or found.plan.estimate.without_room or found.gate or each.stops
             codes.append(WRONG if found.has_limit_without_price else GATE if stops else DONE)
             whole = plan_object(found, rows=request.rows)
             objects.append(waiting_object(each, whole) if each.waits_for else whole)
@@ -118,6 +118,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["dearer_batches"] = [asdict(each) for each in found.dearer]
     if done.estimate.limited_by is not None:
         value["limited_by"] = done.estimate.limited_by
+    if done.estimate.without_room:
+        value["without_room"] = done.estimate.without_room
     if done.too_long:
         value["too_long"] = [asdict(each) for each in done.too_long]
     if done.media is not None:
@@ -236,10 +238,17 @@ def _money_lines(found: Preview) -> list[str]:
             lines.append(f"{no_price(models, limit.name)}; a run sends nothing")
             continue
         words = f"{limit.name} {money(limit.allowed_usd)}: {left}{flight}"
-        lines.append(words + (_over(limit, found) if limit.name in over else ""))
+        no_room = _no_room(found) if limit.name == estimate.limited_by else ""
+        lines.append(words + (_over(limit, found) if limit.name in over else no_room))
     if found.plan.requests and estimate.cost_usd is None:
         lines.append(price_hint() if found.has_limit_without_price else f"{no_price(models)}. {price_hint()}")
     return lines
+
+
+def _no_room(found: Preview) -> str:
+    """Return that requests may cost more than the budget has; "" where none do."""
+    number = found.plan.estimate.without_room
+    return f"; {count(number, 'request')} may cost more: a run leaves them due and stops" if number else ""
 
 
 def _over(limit: Limit, found: Preview) -> str:

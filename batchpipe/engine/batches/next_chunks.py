@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
@@ -80,6 +80,22 @@ class NoRoom:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class PassedOver:
+    """Holds the ranges of numbers that a budget has no room for now; at most `fitting` requests of one would fit.
+
+    What stands behind them may go up meanwhile.
+    """
+
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    fitting: int = 0
+
+    def add(self, start: int, stop: int, fitting: int) -> None:
+        """Add a range, of which `fitting` requests would fit."""
+        self.ranges.append((start, stop))
+        self.fitting = max(self.fitting, fitting)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsLeft:
     """Holds what is left of each limit; `usd` (US dollars) is None where money is not limited."""
@@ -148,31 +164,28 @@ class ChunkChooser:
             limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy, further)
         left = self._limits_left(busy, limit)
         chunks: list[NextChunk] = []
+        passed = PassedOver()
         current: dict[int, CacheMark | None] = {}
         # A transaction writes to one database only, and sees another one as it was at the transaction's start.
         with session.connection.cursor() as beside:
-            while left.batches > 0 and left.requests > 0 and (start := self._start(chunks)) is not None:
+            while left.batches > 0 and left.requests > 0 and (start := self._start(chunks, passed)) is not None:
                 rung = self._rung(start)
                 if rung not in current:
                     current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
                 caching = self._caching(current[rung], rung, start, session)
-                asks = self.mode == "realtime"
-                sizes = {*taken, *(each.count for each in chunks)} if self._is_blind(rung) and not asks else set()
                 whole = min(self._whole(start), caching.most)
-                if (busy.requests or chunks) and not asks and not is_worth_sending(left.requests, whole):
-                    break  # more of them fit once what is queued has ended
-                fits = self._fitting_queue(session, rung, start, min(whole, left.requests), chunks)
-                count = free_size(fits, sizes)
+                count = self._next_count(session, start, whole, busy, left.requests, chunks, taken)
                 if not count:
                     break
                 room = BudgetRoom(left_usd=left.usd, number=busy.bounded + len(chunks) + 1)
                 alone = not busy.batches and not chunks
                 fitting, reserve = self._fitting(beside, start, count, room, limit, alone=alone)
-                few = self.was_cut and not is_worth_sending(fitting, count) and self._is_known(rung)
-                if limit is not None and (few or not fitting):
-                    requests = sum(stop - first for first, stop in self.pending) - sum(each.count for each in chunks)
-                    no_room = NoRoom(limit=limit, requests=requests, fitting=fitting, waits=not alone)
-                    return ChosenChunks(chunks=chunks, no_room=no_room)
+                careful = bool(passed.ranges) or (self.was_cut and self._is_known(rung))
+                if limit is not None and (not fitting or (careful and not is_worth_sending(fitting, count))):
+                    passed.add(start, self._end(start), fitting)
+                    if not alone and self._may_fit(beside, start, room, limit):
+                        return ChosenChunks(chunks=chunks, no_room=self._no_room(limit, chunks, passed, waits=True))
+                    continue
                 size = self._bytes(start, fitting)
                 if chunks and size > left.bytes:
                     break
@@ -180,7 +193,35 @@ class ChunkChooser:
                 left = left.less(chunks[-1], size)
                 if caching.alone:
                     break
-        return ChosenChunks(chunks=chunks)
+        if limit is None or not passed.ranges or self._start(chunks, passed) is not None:
+            return ChosenChunks(chunks=chunks)
+        waits = bool(busy.batches or chunks)
+        return ChosenChunks(chunks=chunks, no_room=self._no_room(limit, chunks, passed, waits=waits))
+
+    def _next_count(
+        self,
+        session: Session,
+        start: int,
+        whole: int,
+        busy: Load,
+        left: int,
+        chunks: Sequence[NextChunk],
+        taken: Collection[int],
+    ) -> int:
+        """Return how many of the `whole` requests from `start` on make the next chunk; 0 where they wait for the queue.
+
+        `left` is how many may still be queued. Budgets are left out. Reads `work.to_send`, `ledger.batches`.
+        """
+        rung, asks = self._rung(start), self.mode == "realtime"
+        if (busy.requests or chunks) and not asks and not is_worth_sending(left, whole):
+            return 0  # more of them fit once what is queued has ended
+        sizes = {*taken, *(each.count for each in chunks)} if self._is_blind(rung) and not asks else set()
+        return free_size(self._fitting_queue(session, rung, start, min(whole, left), chunks), sizes)
+
+    def _no_room(self, limit: Limit, chunks: Sequence[NextChunk], passed: PassedOver, *, waits: bool) -> NoRoom:
+        """Return that `limit` has no room for what is still pending beside `chunks`."""
+        requests = sum(stop - first for first, stop in self.pending) - sum(each.count for each in chunks)
+        return NoRoom(limit=limit, requests=requests, fitting=passed.fitting, waits=waits)
 
     def _limits_left(self, busy: Load, limit: Limit | None) -> LimitsLeft:
         """Return what is left of each limit. Realtime calls are no batches: one chunk of them is asked at a time."""
@@ -223,9 +264,10 @@ class ChunkChooser:
                 replace(chosen, bytes=sum(size(each.start, each.count) for each in beside if each.rung == rung)),
             )
 
-    def _start(self, chunks: Sequence[NextChunk]) -> int | None:
-        """Return the first number that is in no chosen chunk yet; None where all are."""
-        rest = subtract_ranges(self.pending, [(each.start, each.start + each.count) for each in chunks])
+    def _start(self, chunks: Sequence[NextChunk], passed: PassedOver) -> int | None:
+        """Return the first number that is neither in a chosen chunk nor passed over yet; None where all are."""
+        chosen = [(each.start, each.start + each.count) for each in chunks]
+        rest = subtract_ranges(self.pending, [*chosen, *passed.ranges])
         return next((start for start, _ in rest), None)
 
     def _end(self, start: int) -> int:
@@ -275,6 +317,15 @@ class ChunkChooser:
 
         fitting = largest_fitting(count, lambda requests: reserve(requests) <= left_usd, whole_only=not alone)
         return fitting, reserve(fitting) if fitting else None
+
+    def _may_fit(self, beside: Connection, start: int, room: BudgetRoom, limit: Limit) -> bool:
+        """Return whether the request with number `start` fits once what is in flight has ended, if that costs nothing.
+
+        Reads `work.to_send`.
+        """
+        sums = sums_of_requests(beside, start, start + 1)
+        least = self.reserves.usd(self._rung(start), sums, room.number) if self.reserves is not None else sums.max_usd
+        return least <= limit.left_usd + limit.reserved_usd
 
     def _rung(self, start: int) -> int:
         """Return the rung of the request with number `start`."""

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Literal
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.engine.ledger.events import Load, Spent, load_of_all, spent_by_all
+from batchpipe.engine.ledger.events import NO_LOAD, NO_RUN, Load, Spent, load_of_all, spent, spent_by_all
 from batchpipe.pipeline.model import Budget, PipelineFile
 from batchpipe.project.settings_place import price_hint, project_budget
 from batchpipe.store.database import Session
@@ -94,6 +94,17 @@ def project_limits(session: Session, file: PipelineFile, run_id: str) -> tuple[L
     if not _is_set(budget):
         return ()
     return tuple(limits(budget, None, spent_by_all(session, run_id), load_of_all(session, run_id), project_budget()))
+
+
+def room_of_one(session: Session, file: PipelineFile, names: Sequence[str], max_usd: Decimal | None) -> Decimal | None:
+    """Return US dollars that a single request may cost, once nothing is in flight; None where no limit is set.
+
+    Reads the ledger.
+    """
+    if not has_limit(file, max_usd):
+        return None
+    own = limits(file.pipeline.budget, max_usd, spent(session, names, NO_RUN), NO_LOAD)
+    return min(each.allowed_usd - each.spent_usd for each in (*own, *project_limits(session, file, NO_RUN)))
 
 
 def has_limit(file: PipelineFile, max_usd: Decimal | None) -> bool:

@@ -63,6 +63,7 @@ def with_budget_waves(
         more_batches=max(held.batches[0] - len(sent), 0) if first in rungs else 0,
         limited_by=limit.name if held.stopped or any(more.values()) else None,
         stopped=held.stopped,
+        without_room=held.left,
     )
 
 
@@ -122,6 +123,7 @@ def _chunks_above(
                 expected_usd=float(each.cost_usd or 0) * climbing / max(each.requests, 1),
                 input_share=each.input_tokens / max(each.requests * size, 1),
                 output_share=min(each.output_tokens / (max(each.requests, 1) * price["max_tokens"]), 1.0),
+                due=False,
             )
         )
     return found

@@ -61,7 +61,8 @@ class Estimate:
     `seen`: number of earlier results with the same model and settings that this estimate is based on.
     `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs. What is asked in
     realtime is answered at once, and makes no round. `limited_by` names the budget that makes more of them, and
-    `more_batches` of what is due now; `stopped`: it does not reach for all.
+    `more_batches` of what is due now; `stopped`: it does not reach for all. `without_room` requests that are due now do
+    not fit into it.
     `full_price` are models whose price in batches is not known: the price of realtime calls stands in for it.
     """
 
@@ -81,6 +82,7 @@ class Estimate:
     limited_by: str | None = None
     more_batches: int = 0
     stopped: bool = False
+    without_room: int = 0
     full_price: Sequence[str] = ()
 
     @property

@@ -1,8 +1,9 @@
 """Count the waves that a budget makes of a plan: what goes up now, what once that has been paid for, and so on.
 
 A wave is what goes up without waiting. Whole chunks go up as long as what is reserved for them fits; a chunk is cut
-only where nothing else is in flight. Once a wave has come back, its cost takes the place of its reserve, and its
-results say more of what the rest will cost. `batchpipe/engine/batches/next_chunks.py` decides the same of what is sent.
+only where nothing else is in flight. What does not fit then is passed over for what does. Once a wave has come back,
+its cost takes the place of its reserve, and its results say more of what the rest will cost.
+`batchpipe/engine/batches/next_chunks.py` decides the same of what is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class ExpectedChunk:
     """A chunk that will go up: its rung, what its requests come to, and their expected cost in US dollars.
 
     `input_share` and `output_share` are what its requests are expected to use, as in `SeenShares`. Chunks of a later
-    `stage` go up after all of the stage before have come back.
+    `stage` go up after all of the stage before have come back. `due` says that its requests are due now.
     """
 
     rung: int
@@ -30,6 +31,7 @@ class ExpectedChunk:
     expected_usd: float
     input_share: float
     output_share: float
+    due: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +52,15 @@ class WaveLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetWaves:
-    """The waves and the batches of each stage of a plan. With `stopped` the budget does not reach for all of it."""
+    """The waves and the batches of each stage of a plan. With `stopped` the budget does not reach for all of it.
+
+    It does not reach for `left` of the requests that are due now.
+    """
 
     waves: Sequence[int]
     batches: Sequence[int]
     stopped: bool = False
+    left: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,18 +81,22 @@ class _Simulation:
     def wave(self, chunks: list[ExpectedChunk]) -> int | None:
         """Take what goes up now off `chunks`; return the number of its batches. None: the budget is used up."""
         taken: list[ExpectedChunk] = []
-        queued, room = 0, self.left
-        while chunks and len(taken) < self.limits.max_in_flight and queued < self.limits.max_queued:
-            whole = min(chunks[0].sums.requests, self.limits.max_queued - queued)
-            if queued and not is_worth_sending(whole, chunks[0].sums.requests):
+        queued, passed, room = 0, 0, self.left
+        while passed < len(chunks) and len(taken) < self.limits.max_in_flight and queued < self.limits.max_queued:
+            chunk, alone = chunks[passed], not taken and not self.flying
+            whole = min(chunk.sums.requests, self.limits.max_queued - queued)
+            if queued and not is_worth_sending(whole, chunk.sums.requests):
                 break
-            fitting = self._fitting(chunks[0], whole, room, alone=not taken and not self.flying)
+            fitting = self._fitting(chunk, whole, room, alone=alone, careful=passed > 0)
             if not fitting:
-                self.cut = True
-                break
-            first, rest = _cut(chunks.pop(0), fitting)
+                if not alone and self._may_fit(chunk):
+                    self.cut = True
+                    break
+                passed += 1
+                continue
+            first, rest = _cut(chunks.pop(passed), fitting)
             if rest is not None:
-                chunks.insert(0, rest)
+                chunks.insert(passed, rest)
             room -= self.reserves.usd(first.rung, first.sums, self.number)
             self.number += 1
             queued += fitting
@@ -96,16 +106,24 @@ class _Simulation:
         self._come_back(taken)
         return len(taken)
 
-    def _fitting(self, chunk: ExpectedChunk, count: int, room: Decimal, *, alone: bool) -> int:
-        """Return how many of the first `count` requests of a chunk fit into the room that is left."""
+    def _may_fit(self, chunk: ExpectedChunk) -> bool:
+        """Return whether a request of a chunk fits once the wave has come back, if that costs nothing."""
+        left = self.limits.later_usd if self.flying else self.left
+        return self.reserves.usd(chunk.rung, chunk.sums.share(1), self.number) <= left
+
+    def _fitting(self, chunk: ExpectedChunk, count: int, room: Decimal, *, alone: bool, careful: bool) -> int:
+        """Return how many of the first `count` requests of a chunk fit into the room that is left.
+
+        With `careful`, or once the budget has cut a chunk, they are none where they are too few for a batch.
+        """
 
         def fits(requests: int) -> bool:
             """Return whether so many requests fit."""
             return self.reserves.usd(chunk.rung, chunk.sums.share(requests), self.number) <= room
 
         fitting = largest_fitting(count, fits, whole_only=not alone)
-        too_few = self.cut and self.reserves.knows(chunk.rung) and not is_worth_sending(fitting, count)
-        return 0 if too_few else fitting
+        careful = careful or (self.cut and self.reserves.knows(chunk.rung))
+        return 0 if careful and not is_worth_sending(fitting, count) else fitting
 
     def _come_back(self, taken: Sequence[ExpectedChunk]) -> None:
         """Take the expected cost of what came back off the budget, and learn from its results."""
@@ -120,6 +138,7 @@ def count_waves(chunks: Sequence[ExpectedChunk], limits: WaveLimits, reserves: R
     """Return the waves and batches that `chunks` make within `limits`, stage by stage."""
     state = _Simulation(limits=limits, reserves=reserves)
     waves, batches = [], []
+    left: list[ExpectedChunk] = []
     for stage in sorted({each.stage for each in chunks}):
         rest = [each for each in chunks if each.stage == stage]
         waves.append(0)
@@ -127,10 +146,12 @@ def count_waves(chunks: Sequence[ExpectedChunk], limits: WaveLimits, reserves: R
         while rest:
             sent = state.wave(rest)
             if sent is None:
-                return BudgetWaves(waves=waves, batches=batches, stopped=True)
+                left += rest
+                break
             waves[-1] += bool(sent)
             batches[-1] += sent
-    return BudgetWaves(waves=waves, batches=batches)
+    due = sum(each.sums.requests for each in left if each.due)
+    return BudgetWaves(waves=waves, batches=batches, stopped=bool(left), left=due)
 
 
 def _cut(chunk: ExpectedChunk, count: int) -> tuple[ExpectedChunk, ExpectedChunk | None]:
@@ -144,6 +165,7 @@ def _cut(chunk: ExpectedChunk, count: int) -> tuple[ExpectedChunk, ExpectedChunk
             expected_usd=chunk.expected_usd * requests / whole,
             input_share=chunk.input_share,
             output_share=chunk.output_share,
+            due=chunk.due,
         )
         for requests in (count, whole - count)
         if requests

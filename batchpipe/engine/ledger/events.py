@@ -86,6 +86,8 @@ class Spent:
 
 NO_USD = Decimal("0E-15")  # a sum of nothing, as the ledger has it
 NOTHING_SPENT = Spent(ever=NO_USD, by_run=NO_USD, today=NO_USD, this_month=NO_USD)
+# The id of no run: what is only looked at belongs to none.
+NO_RUN = "00000000-0000-0000-0000-000000000000"
 NO_LOAD = Load(
     batches=0,
     requests=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 from batchpipe.decide.chunking import (
     ENVELOPE_BYTES,
@@ -13,10 +14,22 @@ from batchpipe.decide.chunking import (
     partition,
 )
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import RungSettings
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.queries import query
+
+
+def number_requests(connection: Connection, resolved: Resolved, room_usd: Decimal | None) -> None:
+    """Number the requests in the order in which they are sent.
+
+    What may cost more than `room_usd` (US dollars), the room of a single request in a budget, comes last of its kind,
+    in chunks of its own: it holds up no other.
+    Reads `work.leading`. Writes `work.to_send`.
+    """
+    statement = query("number_requests", **slots(resolved, "number_requests"))
+    connection.execute(statement, {"room_usd": room_usd})
 
 
 def cut(connection: Connection, resolved: Resolved, start: int) -> tuple[Chunk, ...]:

@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import Chunk
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
+from batchpipe.engine.cost.budget import room_of_one
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
 from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
 from batchpipe.engine.local.plan_part import Hints, LocalRows
 from batchpipe.engine.media.figures import media_plan
 from batchpipe.engine.media.shared import find_shared_files
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
-from batchpipe.engine.plan.chunks import cut
+from batchpipe.engine.plan.chunks import cut, number_requests
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
 from batchpipe.engine.plan.matches import CONTINUES, bought_requests, choose_matches, find_matches, rows_go_up
 from batchpipe.engine.plan.orders import Order, newest_redo
@@ -64,7 +66,7 @@ class Planner:
     `folder` gets the rendered requests. `planned_seq` is the commit that the last plan over all rows was made at.
     `linked` are the pipelines that renames link to this one, in either direction. `leaves_out`: the rows of
     `work.left_out` are not sent. `watch` is told how far it is. `local` chooses the rows of the local rung, and
-    `hints` says what templates ask of its model.
+    `hints` says what templates ask of its model. `max_usd` bounds the call (US dollars).
     """
 
     resolved: Resolved
@@ -81,6 +83,7 @@ class Planner:
     watch: Callable[[Phase], None] | None = None
     local: LocalRows | None = None
     hints: Hints | None = None
+    max_usd: Decimal | None = None
     now: datetime = field(init=False)
     _started: int = field(default=0, init=False)
     _snapshot: Snapshot = field(init=False)
@@ -234,8 +237,7 @@ class Planner:
         `work.voters`.
         Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`, `work.shared_files`.
         """
-        reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
-        limit = Sql("")
+        reasons, limit = ("escalated", "retry") if options.no_new else DUE_REASONS, Sql("")
         if options.limit is not None:
             limit = sql("ORDER BY work.draw_order(key_id) LIMIT {limit}", limit=number_sql(int(options.limit)))
         if self.leaves_out:
@@ -256,8 +258,9 @@ class Planner:
                 prints = query("every_print_of_due" if self.older_recipes else "own_prints_of_due")
                 each = slots(self.resolved, "shared_requests")
                 session.execute(query("shared_requests", pipelines=self._pipelines, prints=prints, **each))
+            room = room_of_one(session, self.resolved.file, self.resolved.names, self.max_usd)
         self.work.connection.execute(query("leading", **slots(self.resolved, "leading")))
-        self.work.connection.execute(query("number_requests", **slots(self.resolved, "number_requests")))
+        number_requests(self.work.connection, self.resolved, room)
         if self.resolved.templates.media:
             find_shared_files(self.work.connection, self.resolved, self._snapshot)
 

@@ -29,6 +29,7 @@ def make_due_requests(
     `max_usd` bounds the call (US dollars). What makes realtime calls is made, and imported, when the first is to be
     made.
     """
+    planner.max_usd = max_usd
     submitter = Submitter(parts=parts, account_url=context.account_url, account=context.account)
 
     def realtime() -> ChunkAsker:

@@ -27,7 +27,7 @@ from batchpipe.store.queries import query
 if TYPE_CHECKING:
     from batchpipe.engine.run.pipeline_run import PipelineRun
 
-RAISE_IT = "Raise it, and run the same command again: what is answered is not asked again."
+RAISE = "Raise it, and run the same command again: what is answered is not asked again."
 
 
 def record_passed_limits(
@@ -90,6 +90,11 @@ def sum_up(run: PipelineRun, first: Plan | None, due_requests: Sequence[DueReque
 def others_come_back(in_flight: BatchesInFlight, due_requests: Sequence[DueRequests]) -> bool:
     """Return whether a batch is waited for. Those of a provider that takes nothing more do not keep a run going."""
     return in_flight.waits_beside({name for each in due_requests for name in each.waits.refused})
+
+
+def is_held(in_flight: BatchesInFlight, due_requests: DueRequests) -> bool:
+    """Return whether a budget holds the rest, and no batch is waited for. Rows that became due since may fit."""
+    return due_requests.no_room is not None and not others_come_back(in_flight, [due_requests])
 
 
 def what_stopped(in_flight: BatchesInFlight, due_requests: Sequence[DueRequests]) -> BatchpipeError | None:

@@ -34,7 +34,7 @@ from batchpipe.engine.realtime.modes import RungModes, asks_soon, cancel_late, h
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
-from batchpipe.engine.run.ending import RAISE_IT, end_where_unreachable, others_come_back, sum_up, what_stopped
+from batchpipe.engine.run.ending import RAISE, end_where_unreachable, is_held, others_come_back, sum_up, what_stopped
 from batchpipe.engine.run.first_look import FirstLook, record_saved_calls, save_while_waiting
 from batchpipe.engine.run.next_step import PLANS_AT_ONCE, RunState, next_step
 from batchpipe.engine.run.options import RunOptions
@@ -247,14 +247,15 @@ class PipelineRun:
 
         Retries and escalations of a pilot's rows wait for its approval.
         """
-        overtaken, through = self._due_requests.overtaken, self._due_requests.is_through
-        stuck = through and self._in_flight.due_again and not (self._due_requests.all_sent or self._pilot_holds)
-        if self.plan is None or overtaken or (self._in_flight.compare_anew and through) or stuck:
-            self._in_flight.compare_anew = self._in_flight.due_again = False
-            left = left_of(self.options.limit, self._due_requests.submitted - self._in_flight.late.sent, self.planner)
+        requests, in_flight = self._due_requests, self._in_flight
+        through, due_again = requests.is_through, in_flight.due_again
+        stuck = due_again and (through or is_held(in_flight, requests)) and not (requests.all_sent or self._pilot_holds)
+        if self.plan is None or requests.overtaken or (in_flight.compare_anew and through) or stuck:
+            in_flight.compare_anew = in_flight.due_again = False
+            left = left_of(self.options.limit, requests.submitted - in_flight.late.sent, self.planner)
             self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
-        elif self._in_flight.due_again and (through or self._later_plan_waits):
-            self._in_flight.due_again = False
+        elif due_again and (through or self._later_plan_waits):
+            in_flight.due_again = False
             if self._pilot_holds:  # retries and escalations of a pilot wait for its approval
                 if self._previous_run is not None:
                     self._previous_run.plan_again = True
@@ -333,7 +334,7 @@ class PipelineRun:
             return
         self.finished = step in ("finish", "stop_at_gate", "end_pilot")
         if step == "stop_at_gate":
-            self.gate, self.gate_hint = gates[0], RAISE_IT
+            self.gate, self.gate_hint = gates[0], RAISE
         if self.finished and self._in_flight.questions:
             self.gate, self.gate_hint = gate_of(self._in_flight.questions.values())
         if self.finished and self.stopped is not None:

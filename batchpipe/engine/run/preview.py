@@ -15,7 +15,17 @@ from batchpipe.engine.cost.budget import Limit, has_limit, limits, project_limit
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.cost.realtime_caching import DearerBatches, dearer_batches
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
-from batchpipe.engine.ledger.events import NO_LOAD, NOTHING_SPENT, Load, Spent, has_open, is_paused, open_load, spent
+from batchpipe.engine.ledger.events import (
+    NO_LOAD,
+    NO_RUN,
+    NOTHING_SPENT,
+    Load,
+    Spent,
+    has_open,
+    is_paused,
+    open_load,
+    spent,
+)
 from batchpipe.engine.ledger.renames import Link, linked_with, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.local.hint_costs import HintCost, hint_costs
@@ -47,7 +57,7 @@ from batchpipe.engine.resolved.versions import resolve_version
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.run.previous_version import make_planner, plan_meanwhile
-from batchpipe.engine.run.votes_ahead import NO_RUN, with_votes_ahead
+from batchpipe.engine.run.votes_ahead import with_votes_ahead
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.expected import nothing_changes, write_expected_rows
 from batchpipe.pipeline.model import PipelineFile

@@ -20,6 +20,7 @@ from batchpipe.engine.batches.free_decisions import record_free_decisions, recor
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.cost.forecast import RungUsd
+from batchpipe.engine.ledger.events import NO_RUN
 from batchpipe.engine.plan.orders import OrderKind
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
@@ -36,7 +37,6 @@ from batchpipe.store.migration import empty_image
 from batchpipe.store.queries import query
 
 COPY = Sql("ahead")
-NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
 def with_votes_ahead(

@@ -106,8 +106,8 @@ CREATE OR REPLACE TABLE work.shared (
 );
 CREATE OR REPLACE TABLE work.to_send (
     key_id UUID, position BIGINT, rung SMALLINT, rungs UINTEGER, bytes INTEGER, line_bytes INTEGER, max_usd DECIMAL(38, 15),
-    is_first BOOLEAN, too_long_for SMALLINT, expected_input_tokens BIGINT, expected_output_tokens BIGINT, number BIGINT,
-    grouping BIGINT
+    is_first BOOLEAN, too_long_for SMALLINT, expected_input_tokens BIGINT, expected_output_tokens BIGINT, is_dear BOOLEAN,
+    number BIGINT, grouping BIGINT
 )
 
 -- name: no_recent_batches

@@ -799,8 +799,9 @@ CREATE OR REPLACE TABLE work.to_send AS
 SELECT
     key_id, position, rung, {rungs}, bytes, line_bytes, max_usd, is_first, too_long_for, expected_input_tokens,
     expected_output_tokens{place},
-    row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
-    dense_rank() OVER (ORDER BY rung, request_group) AS grouping
+    coalesce(max_usd > $room_usd::DECIMAL(38, 15), false) AS is_dear,
+    row_number() OVER (ORDER BY rung, request_group, is_dear, position) - 1 AS number,
+    dense_rank() OVER (ORDER BY rung, request_group, is_dear) AS grouping
 FROM work.leading
 WHERE leads
 
