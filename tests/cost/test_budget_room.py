@@ -85,3 +85,20 @@ def test_what_waits_is_said_and_a_limit_that_was_passed_too(project: Project) ->
     assert any("more than allowed" in each and 'reserve = "most"' in each for each in project.said)
     assert project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'budget_passed'") == [(1,)]
     assert "[budget] max_usd" in call_here(project, "plan", "demo").stdout
+
+
+def test_a_request_without_room_holds_up_no_other_and_plan_says_so(project: Project) -> None:
+    # The third row may cost more than the budget; all others go up the ladder.
+    project.rows([each | {"body": "word " * 12_000} if each["id"] == 3 else each for each in numbered(6)])
+    above = '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\n'
+    project.pipeline(f'{BASIC}accept = "score > 2"\n{above}[budget]\nmax_usd = 0.03\n')
+    plan = call_here(project, "plan", "demo")
+    assert plan.returncode == 6
+    assert "1 request may cost more: a run sends the others and stops" in plan.stdout
+
+    done = project.run()
+    assert (done.status, done.rows["accepted"], done.batches) == ("gate", 5, 2)
+    assert "is reached" in (done.gate or "")
+    assert (project.plan().requests, project.plan().estimate.without_room) == (1, 1)
+    again = project.run()
+    assert (again.status, again.submitted) == ("gate", 0)

@@ -61,7 +61,10 @@ def test_plan_counts_and_prices_them_apart(long: tuple[Project, Any, Any]) -> No
     tried = [each for each in plan.too_long if not each.certain]
     assert [(each.model, each.goes_to, each.requests) for each in tried] == [(SMALL, LARGE, 1)]
     assert all(Decimal("0.3") < each.cost_usd < 3 for each in plan.too_long if each.goes_to)
-    assert any(each.goes_to is None for each in plan.too_long)
+    assert [(each.tried, each.requests) for each in plan.too_long if each.goes_to is None] == [(LARGE, 1)]
+    # What is expected to be refused costs nothing; what goes up is paid for there.
+    above = sum(each.cost_usd for each in plan.too_long if each.goes_to)
+    assert above <= plan.estimate.cost_usd < above + Decimal("0.01")
     text, value, _ = printed
     assert f"for {SMALL}, which takes 200,000: they go to {LARGE} for $" in text.stdout
     assert "no rung takes them" in text.stdout

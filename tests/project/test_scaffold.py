@@ -15,6 +15,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Pipeline
 from batchpipe.scaffold import init, new, next_steps
+from batchpipe.scaffold.budget import budget_usd, input_size
 from batchpipe.schema.build import template_fields
 from batchpipe.sql.quoting import quote_literal
 
@@ -307,3 +308,15 @@ def test_a_file_in_the_place_of_the_name_is_told_with_the_command(tmp_path: Path
         new(typed, root=tmp_path)
     assert (caught.value.hint or "").endswith(command)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_has_room_for_the_longest_row_whatever_its_tokens_are(tmp_path: Path) -> None:
+    lengths = [10] * 5 + [3_430_000]
+    (tmp_path / "rows.csv").write_text("text\n" + "".join("a" * each + "\n" for each in lengths))
+    relation = "read_csv('rows.csv', max_line_size = 4000000, header = true)"
+    size = input_size(tmp_path, relation, ["text"])
+    assert (size.rows, size.bytes, size.longest) == (6, sum(lengths), max(lengths) + 2)
+    # Each byte may be a token: at half of 3 dollars a million of them.
+    models = [("claude-haiku-4-5", 200), ("claude-sonnet-4-6", 400)]
+    assert budget_usd(size, 1_000, models) > 3_430_000 * 1.5e-6
+    assert budget_usd(input_size(tmp_path, f"(FROM {relation} LIMIT 5)", ["text"]), 1_000, models) == 5

@@ -11,7 +11,6 @@ import duckdb
 from batchpipe.commands.printing.text import count, money
 from batchpipe.decide.tokens import BYTES_PER_TOKEN
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.too_long import contexts
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.source import Source
 from batchpipe.lint.subject import Finding
@@ -23,7 +22,7 @@ def too_long_rows(context: Context, resolved: Resolved, source: Source, params: 
 
     Reads the whole input. A row's tokens are taken to be those of the columns that the templates read.
     """
-    known = [each if each is not None else inf for each in contexts(resolved)]
+    known = [each if each is not None else inf for each in resolved.contexts]
     sizes = _sizes(resolved, source, params, min(known))
     for number, most in enumerate(known, start=1):
         if any(each >= most for each in known[: number - 1]):
@@ -39,7 +38,10 @@ def too_long_rows(context: Context, resolved: Resolved, source: Source, params: 
         )
         where = resolved.file.where("[[models]]")
         if above is None:
-            hint = "No rung takes them, and they will fail: shorten the text, or add a rung whose model takes more."
+            hint = (
+                "No rung takes them by that number: they are tried, and fail at no cost where the model refuses them. "
+                "Shorten the text, or add a rung whose model takes more."
+            )
             yield Finding(what=f"the input has {what}", where=where, hint=hint)
             continue
         price = context.prices().price(resolved, resolved.rungs[above - 1], context.clock().date())

@@ -138,7 +138,7 @@ def _too_long_text(found: TooLong) -> str:
     """Return what becomes of requests that are too long for a model."""
     what = f"{count(found.requests, 'request')} with about {count(found.tokens)} tokens"
     model = f"{found.model}, which takes {count(found.context)}"
-    goes = "no rung takes them: they will fail"
+    goes = f"no rung takes them: tried on {found.tried}, and they fail at no cost where it refuses them"
     if found.goes_to is not None:
         goes = f"{'they go' if found.certain else 'tried there at no cost, then they go'} to {found.goes_to}"
         goes += f" for {money(found.cost_usd)}"

@@ -248,7 +248,7 @@ def _money_lines(found: Preview) -> list[str]:
 def _no_room(found: Preview) -> str:
     """Return that requests may cost more than the budget has; "" where none do."""
     number = found.plan.estimate.without_room
-    return f"; {count(number, 'request')} may cost more: a run leaves them due and stops" if number else ""
+    return f"; {count(number, 'request')} may cost more: a run sends the others and stops" if number else ""
 
 
 def _over(limit: Limit, found: Preview) -> str:

@@ -130,7 +130,7 @@ def estimate(
         expected = {number: each.once() for number, each in expected.items()}
     # A member of a panel has a number of its own, and its row climbs from the rung of the panel.
     rung = Sql("q.of_rung") if resolved.panels else Sql("q.rung")
-    groups = _groups(session, rung)
+    groups = _groups(session, rung, resolved.contexts)
     names = [resolved.providers.full_name(each) for each in resolved.rungs]
     by_rung = _by_rung(groups, expected, ladder, names, _others(resolved))
     # A row that climbs to a rung that asks more than once pays for all of its members.
@@ -201,15 +201,15 @@ def _line(row: Mapping[str, Any], name: str) -> TokenLine:
     return TokenLine(fixed=row[f"{name}_fixed"], per_byte=row[f"{name}_per_byte"], deviation=0.0)
 
 
-def _groups(session: Session, of_rung: Sql) -> list[DueGroup]:
+def _groups(session: Session, of_rung: Sql, contexts: Sequence[int | None]) -> list[DueGroup]:
     """Return the due requests, grouped by their rung and by the rungs that their rows may use.
 
-    `of_rung` is SQL for the rung of a request `q`.
+    `of_rung` is SQL for the rung of a request `q`; `contexts` are the tokens that each rung's model takes.
 
     Reads `work.to_send`, `work.ladder`.
     """
     rows: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
-    for start, rungs, *each in session.rows(query("due_by_rung", of_rung=of_rung)):
+    for start, rungs, *each in session.rows(query("due_by_rung", of_rung=of_rung), {"contexts": contexts}):
         rows.setdefault((start, rungs), []).append(tuple(each))
     return [
         DueGroup(

@@ -25,7 +25,8 @@ class TooLong:
     """Says of `requests` with `tokens` of input together that they are too long for `model`, which takes `context`.
 
     `certain` ones go to the model `goes_to` at once, the others are tried first, which costs nothing. `goes_to` is None
-    where no rung takes them. `cost_usd` is expected there, in US dollars; None where the price is not known.
+    where no rung takes them: they are sent to the model `tried`, which is expected to refuse them. `cost_usd` is
+    expected where they go, in US dollars; None where the price is not known.
     """
 
     model: str
@@ -34,17 +35,13 @@ class TooLong:
     tokens: int
     certain: bool
     goes_to: str | None
+    tried: str
     cost_usd: Decimal | None
-
-
-def contexts(resolved: Resolved) -> list[int | None]:
-    """Return the tokens that each rung's model takes; None where that is not known."""
-    return [resolved.rules_of(each).context_tokens(each.model) for each in resolved.rungs]
 
 
 def longest_requests(resolved: Resolved) -> list[float]:
     """Return for each rung the bytes above which a request is too long for its model whatever it says."""
-    return [inf if each is None else each * MOST_BYTES_PER_TOKEN for each in contexts(resolved)]
+    return [inf if each is None else each * MOST_BYTES_PER_TOKEN for each in resolved.contexts]
 
 
 def rung_that_takes(size: int, rung: int, rungs: int, longest: Sequence[float]) -> int:
@@ -62,7 +59,7 @@ def too_long(session: Session, resolved: Resolved) -> list[TooLong]:
 
     Reads `work.to_send`, `work.ladder`.
     """
-    known = contexts(resolved)
+    known = resolved.contexts
     if not any(each is not None for each in known):
         return []
     rows = session.dictionaries(query("too_long"), {"contexts": known})
@@ -91,6 +88,7 @@ def too_long(session: Session, resolved: Resolved) -> list[TooLong]:
                 tokens=row["input_tokens"],
                 certain=row["certain"],
                 goes_to=resolved.rungs[goes_to - 1].model if fits and goes_to is not None else None,
+                tried=resolved.rungs[row["rung"] - 1].model,
                 cost_usd=cost,
             )
         )

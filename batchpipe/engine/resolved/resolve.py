@@ -116,6 +116,11 @@ class Resolved:
         """Return the rules of the provider of a rung."""
         return self.provider_of(rung).rules
 
+    @property
+    def contexts(self) -> list[int | None]:
+        """Return the tokens that each rung's model takes; None where that is not known."""
+        return [self.rules_of(each).context_tokens(each.model) for each in self.rungs]
+
     def sent_schema(self, rung: RungSettings) -> Mapping[str, Any] | None:
         """Return the schema as the provider of a rung is sent it; None in the format "text"."""
         sent = sent_by(self.file, self.rules_of(rung), self.full_schema)

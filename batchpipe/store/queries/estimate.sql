@@ -160,16 +160,29 @@ FROM like_this
 WHERE is_alike OR (SELECT count(*) FROM like_this WHERE is_alike) < 5
 
 -- name: due_by_rung
--- The tokens of one attempt on each rung that a due row is on or may come to.
+-- The tokens of one attempt on each rung that a due row is on or may come to. A request that is expected to be too long
+-- for its rung is refused there, which costs nothing: it begins on the first rung that takes it, if there is one.
+WITH sent AS (
+    SELECT q.rung AS start, {of_rung} AS of_rung, q.rungs, q.bytes, q.expected_input_tokens, q.expected_output_tokens
+    FROM work.to_send q
+    WHERE (q.expected_input_tokens > ($contexts::BIGINT[])[q.rung]) IS NOT true
+    UNION ALL
+    SELECT min(u.rung), min(u.rung), any_value(q.rungs), any_value(q.bytes), NULL, NULL
+    FROM work.to_send q
+    JOIN work.ladder u ON u.rung > {of_rung} AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
+        AND (u.input_fixed + u.input_per_byte * q.bytes > ($contexts::BIGINT[])[u.rung]) IS NOT true
+    WHERE q.expected_input_tokens > ($contexts::BIGINT[])[q.rung]
+    GROUP BY q.number
+)
 SELECT * FROM (
     SELECT
-        q.rung AS start, q.rungs, u.rung AS rung, count(*) AS requests,
-        sum(CASE WHEN u.rung = q.rung THEN q.expected_input_tokens
+        q.start, q.rungs, u.rung AS rung, count(*) AS requests,
+        sum(CASE WHEN u.rung = q.start AND q.expected_input_tokens IS NOT NULL THEN q.expected_input_tokens
             ELSE greatest(u.input_fixed + u.input_per_byte * q.bytes, 1) END)::DOUBLE AS input_tokens,
-        sum(CASE WHEN u.rung = q.rung THEN q.expected_output_tokens
+        sum(CASE WHEN u.rung = q.start AND q.expected_output_tokens IS NOT NULL THEN q.expected_output_tokens
             ELSE greatest(least(u.output_fixed + u.output_per_byte * q.bytes, u.max_tokens), 1) END)::DOUBLE AS output_tokens
-    FROM work.to_send q
-    JOIN work.ladder u ON u.rung = q.rung OR (u.rung > {of_rung} AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1)
+    FROM sent q
+    JOIN work.ladder u ON u.rung = q.start OR (u.rung > q.of_rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1)
     GROUP BY ALL
 )
 ORDER BY start, rungs, rung <> start, rung
