@@ -10,6 +10,8 @@ ENVELOPE_BYTES = 16
 REQUEST_OVERHEAD_BYTES = 80
 # A part of a chunk has at least one in so many of its requests.
 SMALLEST_PART = 20
+# So many chunks are looked at that a budget has no room for. Then it is taken to have none for those behind them.
+PASSED_AT_MOST = 100
 
 # A function of (start, max_requests, max_bytes). It returns how many requests from `start` on are of one group and fit
 # into one body (at least 1, however large the first request is), and the bytes of that body.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
-from batchpipe.decide.chunking import free_size, is_worth_sending, subtract_ranges
+from batchpipe.decide.chunking import PASSED_AT_MOST, free_size, is_worth_sending, subtract_ranges
 from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, project_limits, tightest, unpriced
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
@@ -89,11 +89,6 @@ class PassedOver:
 
     ranges: list[tuple[int, int]] = field(default_factory=list)
     fitting: int = 0
-
-    def add(self, start: int, stop: int, fitting: int) -> None:
-        """Add a range, of which `fitting` requests would fit."""
-        self.ranges.append((start, stop))
-        self.fitting = max(self.fitting, fitting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +177,8 @@ class ChunkChooser:
                 fitting, reserve = self._fitting(beside, start, count, room, limit, alone=alone)
                 careful = bool(passed.ranges) or (self.was_cut and self._is_known(rung))
                 if limit is not None and (not fitting or (careful and not is_worth_sending(fitting, count))):
-                    passed.add(start, self._end(start), fitting)
+                    passed.fitting = max(passed.fitting, fitting)
+                    passed.ranges += self._without_room(beside, chunks, passed, start, left.usd)
                     if not alone and self._may_fit(beside, start, room, limit):
                         return ChosenChunks(chunks=chunks, no_room=self._no_room(limit, chunks, passed, waits=True))
                     continue
@@ -266,9 +262,27 @@ class ChunkChooser:
 
     def _start(self, chunks: Sequence[NextChunk], passed: PassedOver) -> int | None:
         """Return the first number that is neither in a chosen chunk nor passed over yet; None where all are."""
+        return next((start for start, _ in self._rest(chunks, passed)), None)
+
+    def _rest(self, chunks: Sequence[NextChunk], passed: PassedOver) -> Iterator[tuple[int, int]]:
+        """Return the ranges of numbers that are neither in a chosen chunk nor passed over yet."""
         chosen = [(each.start, each.start + each.count) for each in chunks]
-        rest = subtract_ranges(self.pending, [*chosen, *passed.ranges])
-        return next((start for start, _ in rest), None)
+        return subtract_ranges(self.pending, [*chosen, *passed.ranges])
+
+    def _without_room(
+        self, beside: Connection, chunks: Sequence[NextChunk], passed: PassedOver, start: int, left_usd: Decimal | None
+    ) -> list[tuple[int, int]]:
+        """Return the ranges from number `start` on that are passed over, as far as the next one that is to be tried.
+
+        That is the first request behind this chunk that costs at most what is left. After some of them nothing more is
+        looked for: what is left is too little for whole batches. Reads `work.to_send`.
+        """
+        found = None
+        if len(passed.ranges) < PASSED_AT_MOST:
+            given = {"start": self._end(start), "left_usd": left_usd}
+            (found,) = beside.execute(query("next_that_fits"), given).fetchall()[0]
+        until = found if found is not None else self.plan.requests
+        return [(first, min(stop, until)) for first, stop in self._rest(chunks, passed) if first < until]
 
     def _end(self, start: int) -> int:
         """Return where the chunk of the plan that `start` is in ends, or what is pending of it."""

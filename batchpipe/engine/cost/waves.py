@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from batchpipe.decide.chunking import is_worth_sending
+from batchpipe.decide.chunking import PASSED_AT_MOST, is_worth_sending
 from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.reserves import RequestSums, Reserves
 
@@ -82,7 +82,7 @@ class _Simulation:
         """Take what goes up now off `chunks`; return the number of its batches. None: the budget is used up."""
         taken: list[ExpectedChunk] = []
         queued, passed, room = 0, 0, self.left
-        while passed < len(chunks) and len(taken) < self.limits.max_in_flight and queued < self.limits.max_queued:
+        while passed < min(len(chunks), PASSED_AT_MOST) and self._is_open(taken, queued):
             chunk, alone = chunks[passed], not taken and not self.flying
             whole = min(chunk.sums.requests, self.limits.max_queued - queued)
             if queued and not is_worth_sending(whole, chunk.sums.requests):
@@ -105,6 +105,10 @@ class _Simulation:
             return None
         self._come_back(taken)
         return len(taken)
+
+    def _is_open(self, taken: Sequence[ExpectedChunk], queued: int) -> bool:
+        """Return whether a further batch may go up beside those that are `taken`, with `queued` requests."""
+        return len(taken) < self.limits.max_in_flight and queued < self.limits.max_queued
 
     def _may_fit(self, chunk: ExpectedChunk) -> bool:
         """Return whether a request of a chunk fits once the wave has come back, if that costs nothing."""

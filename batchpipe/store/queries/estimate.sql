@@ -125,6 +125,9 @@ SELECT
 FROM work.to_send
 WHERE number >= $start AND number < $stop
 
+-- name: next_that_fits
+SELECT min(number) FROM work.to_send WHERE number >= $start AND max_usd <= $left_usd::DECIMAL(38, 15)
+
 -- name: rungs_of_numbers
 SELECT number, rung FROM work.to_send WHERE number IN (SELECT unnest($numbers::BIGINT[]))
 
