@@ -348,6 +348,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "scaffold.*": (
         "common.errors",
         "common.likeness",
+        "engine.cost.estimate",
+        "engine.cost.most",
         "engine.cost.pricing",
         "pipeline.model",
         "pipeline.reference",
