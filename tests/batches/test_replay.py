@@ -143,6 +143,14 @@ def test_another_database_setting_asks_once_and_remembers(project: Project) -> N
     project.settings["database"] = "dev.duckdb"
     assert "to_take_in" not in planned(project)
     assert project.run().submitted == 3
+    # The database is lost, and with it what was said: its own chunks do not answer the question.
+    (project.root / "dev.duckdb").unlink()
+    assert planned(project)["to_take_in"]["asks_about"] == 2
+    (outcome,) = project.outcomes()
+    assert (outcome.result.status, project.requests_sent()) == ("gate", sent + 6)
+    ask(project, recover, "demo", None, abandon=False, from_raw=True)
+    assert (project.run().submitted, project.requests_sent()) == (0, sent + 6)
+    assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(11,)]
 
 
 def test_what_another_database_bought_is_left_where_a_person_says_so(project: Project) -> None:

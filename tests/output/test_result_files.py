@@ -126,6 +126,7 @@ def test_odd_values_within_lists_and_structs_are_shown_everywhere(project: Proje
 EXACT = {
     "amounts": ("[123456789012345678.91::DECIMAL(20, 2)]", "[123456789012345678.91]"),
     "doc": ("""'{"a": 12345678901234567890.12,\n "b": "\\n"}'::JSON""", '{"a": 12345678901234567890.12, "b": "\\n"}'),
+    "docs": ("""['{"a": 12345678901234567890.12}'::JSON]""", '[{"a": 12345678901234567890.12}]'),
     "tenth": ("0.1::FLOAT", "0.1"),
     "tenths": ("[0.1::FLOAT]", "[0.1]"),
     "gap": ("INTERVAL '1 month -2 days'", '"1 month -2 days"'),

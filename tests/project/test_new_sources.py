@@ -172,8 +172,9 @@ def test_a_file_of_many_columns_has_a_size(tmp_path: Path) -> None:
     columns = [f"c{number}" for number in range(3_000)]
     row = ", ".join(f"'ab' AS {each}" for each in columns[:-2])
     relation = f"(SELECT {row}, NULL AS c2998, [1, 2] AS c2999 FROM range(2))"
-    assert input_size(tmp_path, relation, columns) == InputSize(rows=2, bytes=2 * (2 * 2_998 + len("[1, 2]")))
-    assert input_size(tmp_path, relation, []) == InputSize(rows=2, bytes=0)
+    size = 2 * 2_998 + len("[1, 2]")
+    assert input_size(tmp_path, relation, columns) == InputSize(rows=2, bytes=2 * size, longest=size + len('""'))
+    assert input_size(tmp_path, relation, []) == InputSize(rows=2, bytes=0, longest=len('""'))
 
 
 def test_a_key_within_a_nested_column_is_found(tmp_path: Path, call: CommandLine) -> None:

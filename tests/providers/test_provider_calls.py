@@ -534,7 +534,7 @@ def test_every_status_of_the_sdk_has_an_outcome() -> None:
 def test_every_transport_error_has_an_outcome() -> None:
     """Check that only a connection that was never made counts as having sent nothing."""
     request = httpx2.Request("POST", "http://x")
-    unsent = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"}
+    unsent = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
     for cls in subclasses(httpx2.HTTPError):
         if cls is httpx2.HTTPStatusError or cls.__module__.startswith("httpcore"):
             continue

@@ -83,7 +83,7 @@ class Access:
             remember(secret.get_secret_value(), "${" + name + "}")
         with suppress(CredentialsError):
             key = self._key(provider)
-            for each in [*([key] if key is not None else []), *self._secrets_of_headers(self._table(provider))]:
+            for each in [*([key] if key is not None else []), *self._secrets_of_table(provider)]:
                 remember(each.value, "${" + each.variable + "}")
 
     def make(self, provider: KnownProvider) -> Provider:

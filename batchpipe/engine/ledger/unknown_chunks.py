@@ -61,7 +61,7 @@ class UnknownChunks:
     @property
     def asks(self) -> bool:
         """Return whether a person has to say once what becomes of another database's chunks."""
-        return bool(self.others) and not self.ours and not self.holds and self.answer is None
+        return bool(self.others) and not self.holds and self.answer is None
 
     @property
     def damaged(self) -> list[str]:
@@ -177,10 +177,10 @@ class RawLog:
                 sort = lost if mine and answers_are_lost(folder, chunk_id, saved) else ours if mine else others
                 sort.append(UnknownChunk(saved=saved, folder=folder))
         return UnknownChunks(
-            ours=sorted(ours, key=_prepared),
-            others=sorted(others, key=_prepared),
+            ours=sorted(ours, key=prepared),
+            others=sorted(others, key=prepared),
             unread=unread,
-            lost=sorted(lost, key=_prepared),
+            lost=sorted(lost, key=prepared),
             holds=holds,
             answer=answer,
             elsewhere=frozenset(elsewhere),
@@ -214,6 +214,6 @@ def _is_emulated(saved: SavedChunk) -> bool:
     return saved.notes[0].data.get("base_url") == EMULATED
 
 
-def _prepared(chunk: UnknownChunk) -> tuple[object, str]:
+def prepared(chunk: UnknownChunk) -> tuple[object, str]:
     """Return the place of a chunk in the order in which chunks were prepared."""
     return chunk.saved.notes[0].recorded_at, chunk.saved.chunk_id

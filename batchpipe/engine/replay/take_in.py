@@ -25,7 +25,7 @@ from batchpipe.engine.ledger.lost_results import (
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore_requests
 from batchpipe.engine.ledger.renames import record_links
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
-from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
+from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks, prepared
 from batchpipe.pipeline.sending import LOCAL
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -88,10 +88,10 @@ class RawReplay:
         database's chunks.
         """
         taken = TakenIn(damaged=list(found.damaged), new=not found.holds)
-        of_others = bool(asked) and not found.ours and (not found.holds or found.answer == "raw_taken")
+        of_others = bool(asked) and (not found.holds or found.answer == "raw_taken")
         if found.asks and asked is False:
             raise other_database(self.names[0], found)
-        chunks = [*found.ours, *(found.others if of_others else ())]
+        chunks = sorted([*found.ours, *(found.others if of_others else ())], key=prepared)
         taken.others = 0 if of_others else len(found.others)
         if of_others:
             self._answer("raw_taken", found)
