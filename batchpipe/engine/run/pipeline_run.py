@@ -247,14 +247,13 @@ class PipelineRun:
 
         Retries and escalations of a pilot's rows wait for its approval.
         """
-        requests, in_flight = self._due_requests, self._in_flight
-        through, due_again = requests.is_through, in_flight.due_again
-        stuck = due_again and (through or is_held(in_flight, requests)) and not (requests.all_sent or self._pilot_holds)
-        if self.plan is None or requests.overtaken or (in_flight.compare_anew and through) or stuck:
+        due, in_flight, through = self._due_requests, self._in_flight, self._due_requests.is_through
+        stuck = in_flight.due_again and (through or is_held(in_flight, due)) and not (due.all_sent or self._pilot_holds)
+        if self.plan is None or due.overtaken or (in_flight.compare_anew and through) or stuck:
             in_flight.compare_anew = in_flight.due_again = False
-            left = left_of(self.options.limit, requests.submitted - in_flight.late.sent, self.planner)
+            left = left_of(self.options.limit, due.submitted - in_flight.late.sent, self.planner)
             self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
-        elif due_again and (through or self._later_plan_waits):
+        elif in_flight.due_again and (through or self._later_plan_waits):
             in_flight.due_again = False
             if self._pilot_holds:  # retries and escalations of a pilot wait for its approval
                 if self._previous_run is not None:
@@ -281,8 +280,8 @@ class PipelineRun:
 
             if not self.confirm(self.resolved, whole_plan(self.planner, self.context, plan, self.options)):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
-        self.plan, database, orders = plan, self.context.database, self._orders
-        free = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
+        self.plan, database = plan, self.context.database
+        free = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         for said in filter(None, (free.repaired, record_local(self.planner, self._parts, plan), plan.waits)):
             self.announce(Event(kind="notice", level="warning", detail=said))
         self._in_flight.compare_anew |= free.overtaken
@@ -291,9 +290,9 @@ class PipelineRun:
             self.planner.forget()
         self._due_requests.load(plan)
         if self._pilot_holds and self._previous_run is None:
-            options, stack = self.options.plan, self._stack
+            stack, snapshot, options, in_flight = self._stack, self.snapshot, self.options, self._in_flight
             self._previous_run = begin_previous_version_run(
-                self.context, stack, self.snapshot, options, self._in_flight, self.announce, self.options.max_usd
+                self.context, stack, snapshot, options.plan, in_flight, self.announce, options.max_usd
             )
 
     @property
