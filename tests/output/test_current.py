@@ -130,6 +130,41 @@ def test_rows_missing_or_added_by_hand_are_found_on_every_run_and_values_where_a
     assert len([each for each in answered.said if "by hand" in each]) == said
 
 
+def test_columns_indexes_and_constraints_that_were_given_by_hand_are_told_when_they_go(answered: Project) -> None:
+    before = answered.sql("FROM demo ORDER BY id")
+    dropped = "was added and is dropped"
+    index, constraint = f"the index ix {dropped}", f"the constraint NOT NULL on label {dropped}"
+    column = f"the column checked_by {dropped}"
+    changes = {
+        "CREATE INDEX ix ON demo (label)": None,
+        "DELETE FROM demo WHERE id = 1": f"1 of 6 rows are missing; {index}",
+        "ALTER TABLE demo ADD COLUMN checked_by VARCHAR; UPDATE demo SET label = 'bug', checked_by = 'Ann'": (
+            f"{column}; values were changed"
+        ),
+        "ALTER TABLE demo RENAME label TO checked_by": f"{column}; the column label is missing",
+        "ALTER TABLE demo ALTER _rung TYPE BIGINT": "the column _rung is of another type",
+        "ALTER TABLE demo ALTER label SET NOT NULL": constraint,
+        "CREATE UNIQUE INDEX ix ON demo (id)": index,
+        "DROP TABLE demo": "it was dropped",
+    }
+    for statements, found in changes.items():
+        change(answered, *statements.split(";"))
+        answered.said.clear()
+        assert answered.run().submitted == 0
+        told = [each for each in answered.said if "by hand" in each]
+        assert told == ([f"demo: the table demo was changed by hand ({found}): it is repaired"] if found else [])
+        assert answered.sql("FROM demo ORDER BY id") == before
+    repaired = "SELECT data ->> 'found' FROM ledger.events WHERE kind = 'output_repaired' ORDER BY seq"
+    assert answered.sql(repaired) == [(each,) for each in changes.values() if each]
+    # An edit of the schema is no change by hand, also where an earlier version has recorded no columns.
+    for columns in ("data", "json_merge_patch(data, '{\"columns\": null}')"):
+        change(answered, f"UPDATE ledger.events SET data = {columns} WHERE kind = 'output_written'")
+        answered.pipeline(BASIC + f'[output.fields.note_{len(columns)}]\ntype = "string"\noptional = true\n')
+        answered.said.clear()
+        answered.run(keep="all", limit=0)
+        assert not [each for each in answered.said if "by hand" in each]
+
+
 def test_answers_under_an_older_prompt_are_not_current(answered: Project) -> None:
     answered.rows(numbered(8))
     answered.run(no_wait=True)

@@ -13,9 +13,15 @@ from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.output.child_tables import ensure_child_tables
 from batchpipe.engine.output.current import prompt_versions
-from batchpipe.engine.output.ownership import OutputPlace, output_place, output_table, table_columns
+from batchpipe.engine.output.ownership import (
+    OutputPlace,
+    described_columns,
+    output_place,
+    output_table,
+    table_columns,
+)
 from batchpipe.engine.output.unfit_keys import fit_keys_now_sql, fit_keys_sql
-from batchpipe.engine.output.written import damage, last_written, record_written
+from batchpipe.engine.output.written import damage, last_written, record_written, was_made, with_dropped
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.keys import key_value_sql
 from batchpipe.engine.votes.slots import fill_standing_votes, slots
@@ -43,7 +49,7 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> s
     Reads the ledger. Writes the output table, `ledger.events`. Raises PipelineError for a table
     that this pipeline did not make.
     """
-    return _ensured(session, resolved, run_id, values=False)
+    return _said(resolved, _ensured(session, resolved, run_id, values=False))
 
 
 @contextmanager
@@ -55,31 +61,43 @@ def writing_output(
     It gives what was found changed by hand and is repaired, in words. `refreshes` says that the commit sets `_current`
     of all rows. Writes what `ensure_output` writes.
     """
-    found = _ensured(session, resolved, run_id, values=True)
-    yield found
+    yield _said(resolved, _ensured(session, resolved, run_id, values=True))
     table = output_table(resolved)
     before, _ = last_written(session, resolved, table)
     judge = resolved.judge_hash if refreshes else before.judge if before else None
     record_written(session, resolved, table, run_id, judge)
 
 
+def _said(resolved: Resolved, found: str | None) -> str | None:
+    """Return what is said of a table that was changed by hand; None where it was not."""
+    return None if found is None else f"the table {resolved.table} was changed by hand ({found}): it is repaired"
+
+
 def _ensured(session: Session, resolved: Resolved, run_id: str | None, *, values: bool) -> str | None:
-    """Make the table or write it again where that is needed; `values` looks at all values, not only at the rows."""
+    """Make the table or write it again where that is needed; `values` looks at all values, not only at the rows.
+
+    Return what was found changed by hand, in words.
+    """
     place = output_place(session, resolved)
-    found = None
-    if place.columns == _described(session, resolved):
-        behind, found = damage(session, resolved, place.quoted, run_id, values=values)
-        if not behind and found is None:
-            ensure_child_tables(session, resolved, place)
-            return None
+    as_wanted = _is_as_wanted(session, resolved, place)
+    behind, found = damage(session, resolved, place, run_id, values=values or not as_wanted)
+    if as_wanted and not behind and found is None:
+        ensure_child_tables(session, resolved, place)
+        return None
+    found = with_dropped(found, place)
     _write_again(session, resolved, place)
     ensure_child_tables(session, resolved, place)
-    if not place.columns and not _was_made(session, resolved, place.shown):
+    if not place.columns and not was_made(session, resolved, place.shown):
         add_event(session, resolved.name, "output_made", {"table": place.shown}, run_id=run_id)
     if found is not None:
         add_event(session, resolved.name, "output_repaired", {"table": place.shown, "found": found}, run_id=run_id)
     record_written(session, resolved, place.quoted, run_id, None)
-    return None if found is None else f"the table {resolved.table} was changed by hand ({found}): it is repaired"
+    return found
+
+
+def _is_as_wanted(session: Session, resolved: Resolved, place: OutputPlace) -> bool:
+    """Return whether the table has today's columns and takes every row."""
+    return place.columns == described_columns(session, resolved) and not place.refuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +126,13 @@ def repair_output(session: Session, resolved: Resolved) -> Repaired:
     not make.
     """
     place = output_place(session, resolved)
-    as_wanted = place.columns == _described(session, resolved)
-    if not as_wanted:
-        ensure_output(session, resolved, None)
+    as_wanted = _is_as_wanted(session, resolved, place)
+    if as_wanted:
+        found = with_dropped(damage(session, resolved, place, None, values=True)[1], place)
+    else:
+        found = _ensured(session, resolved, None, values=True)
         if place.columns:
-            return Repaired(found="other columns than today's")
-    found = damage(session, resolved, place.quoted, None, values=True)[1] if as_wanted else None
+            return Repaired(found=found or "other columns than today's")
     rows = query("rows_as_written", table=place.quoted, keys=_key_texts(resolved), columns=_of_answers(resolved))
     session.execute(query("rows_before", rows=rows if as_wanted else query("no_rows_before")))
     if as_wanted:
@@ -377,20 +396,3 @@ def _complete(resolved: Resolved) -> list[Sql]:
         for each in resolved.columns
         if not each.optional and not takes_null(nodes[each.name])
     ]
-
-
-def _was_made(session: Session, resolved: Resolved, table: str) -> bool:
-    """Return whether the ledger knows that this pipeline made a table of this name. Reads `ledger.events`."""
-    return bool(session.one(query("output_made", pipelines=quote_list(resolved.names)), {"table": table})[0])
-
-
-def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
-    """Return the wanted columns with their types as DuckDB writes them."""
-    columns = joined(
-        ", ",
-        (
-            sql("NULL::{kind} AS {name}", kind=type_sql(kind), name=quote_identifier(name))
-            for name, kind in table_columns(resolved)
-        ),
-    )
-    return [(row[0], row[1]) for row in session.rows(sql("DESCRIBE SELECT {columns}", columns=columns))]

@@ -9,7 +9,19 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
-from batchpipe.sql.quoting import Sql, folded, folded_sql, quote_literal, quote_table, shown_table, sql, table_parts
+from batchpipe.sql.quoting import (
+    Sql,
+    folded,
+    folded_sql,
+    joined,
+    quote_identifier,
+    quote_literal,
+    quote_table,
+    shown_table,
+    sql,
+    table_parts,
+    type_sql,
+)
 from batchpipe.store.database import Session
 from batchpipe.store.output_marks import OutputMark, marked_comment, read_mark
 from batchpipe.store.queries import query
@@ -21,6 +33,8 @@ class OutputPlace:
 
     `columns` are the names and DuckDB types of the table or view, none where there is nothing. `comment` is that of a
     table. `mark` is the one that this pipeline writes. `views` are all views with a mark: schema, name and comment.
+    `added` are indexes and constraints, which no output table has by itself: in words, and whether each can refuse a
+    row.
     """
 
     schema: str
@@ -29,11 +43,17 @@ class OutputPlace:
     comment: str | None
     mark: OutputMark
     views: Sequence[tuple[str, str, str]] = ()
+    added: Sequence[tuple[str, bool]] = ()
 
     @property
     def shown(self) -> str:
         """Return the two-part name as events and messages bear it."""
         return f"{self.schema}.{self.name}"
+
+    @property
+    def refuses(self) -> bool:
+        """Return whether the table can refuse a row."""
+        return any(refuses for _, refuses in self.added)
 
     @property
     def quoted(self) -> Sql:
@@ -53,7 +73,7 @@ def output_place(session: Session, resolved: Resolved) -> OutputPlace:
         )
     there = query("output_place", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
     found = {"schema": folded(schema), "table": folded(name)}
-    database, written, comment, columns, views = session.one(there, found)
+    database, written, comment, columns, added, views = session.one(there, found)
     place = OutputPlace(
         schema=written[0] if written else schema,
         name=written[1] if written else name,
@@ -61,6 +81,7 @@ def output_place(session: Session, resolved: Resolved) -> OutputPlace:
         comment=comment,
         mark=OutputMark(database, resolved.name),
         views=[(each["schema"], each["name"], each["comment"]) for each in views or ()],
+        added=[(each["words"], each["refuses"]) for each in added or ()],
     )
     if place.columns and not is_own(comment, place.mark, resolved):
         raise _not_own(place, resolved)
@@ -77,6 +98,18 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
         *resolved.vote_columns.items(),
         *(((CONFIDENCE_COLUMN, "DOUBLE"),) if resolved.local is not None else ()),
     ]
+
+
+def described_columns(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
+    """Return the output table's columns with their types as DuckDB writes them."""
+    columns = joined(
+        ", ",
+        (
+            sql("NULL::{kind} AS {name}", kind=type_sql(kind), name=quote_identifier(name))
+            for name, kind in table_columns(resolved)
+        ),
+    )
+    return [(row[0], row[1]) for row in session.rows(sql("DESCRIBE SELECT {columns}", columns=columns))]
 
 
 def is_own(comment: str | None, mark: OutputMark, resolved: Resolved) -> bool:

@@ -204,6 +204,9 @@ WHERE f._custom_id = t._custom_id AND f.keys = {keys} AND NOT f.was_current
 -- name: rows_as_written
 SELECT {keys} AS keys, hash({columns}) AS hashed FROM {table} t
 
+-- name: no_table
+(SELECT 1 WHERE false)
+
 -- name: no_rows_before
 SELECT NULL::VARCHAR[] AS keys, NULL::UBIGINT AS hashed WHERE false
 
@@ -230,7 +233,8 @@ SELECT count(*) > 0 FROM ledger.events
 WHERE kind = 'output_made' AND (data ->> 'table') = $table AND pipeline IN ({pipelines})
 
 -- name: output_place
--- The id of this database, and what stands where the output table belongs, a table or a view, with its comment.
+-- The id of this database, and what stands where the output table belongs, a table or a view, with its comment, and with
+-- the indexes and constraints that somebody gave it, each with whether it can refuse a row.
 WITH place AS (
     SELECT schema_name, table_name, list({{'name': column_name, 'kind': data_type}} ORDER BY column_index) AS columns
     FROM duckdb_columns()
@@ -243,6 +247,14 @@ SELECT
     (SELECT comment FROM duckdb_tables() t SEMI JOIN place USING (schema_name, table_name)
         WHERE t.database_name = current_catalog()) AS comment,
     (SELECT columns FROM place) AS columns,
+    (SELECT list({{'words': words, 'refuses': refuses}} ORDER BY words) FROM (
+        SELECT schema_name, table_name, 'the index ' || index_name AS words, is_unique AS refuses
+        FROM duckdb_indexes() WHERE database_name = current_catalog()
+        UNION
+        SELECT schema_name, table_name,
+            'the constraint ' || constraint_text || ' on ' || array_to_string(constraint_column_names, ', '), true
+        FROM duckdb_constraints() WHERE database_name = current_catalog()
+    ) SEMI JOIN place USING (schema_name, table_name)) AS added,
     (SELECT list({{'schema': schema_name, 'name': view_name, 'comment': comment}}) FROM duckdb_views()
         WHERE database_name = current_catalog() AND NOT internal AND contains(comment, '[batchpipe: database ')) AS views
 
