@@ -290,9 +290,9 @@ class PipelineRun:
             self.planner.forget()
         self._due_requests.load(plan)
         if self._pilot_holds and self._previous_run is None:
-            stack, snapshot, options, in_flight = self._stack, self.snapshot, self.options, self._in_flight
+            stack, snapshot, of_run, in_flight = self._stack, self.snapshot, self.options, self._in_flight
             self._previous_run = begin_previous_version_run(
-                self.context, stack, snapshot, options.plan, in_flight, self.announce, options.max_usd
+                self.context, stack, snapshot, of_run.plan, in_flight, self.announce, of_run.max_usd
             )
 
     @property
