@@ -205,7 +205,7 @@ class Provider(ProviderRules, Protocol):
         """Make one realtime call, sent once. Returns its answer as the line that a results file has for `custom_id`.
 
         Where the answer may be long it is streamed. Raises the errors of `poll`, and RefusedError with a `line` if the
-        request itself is at fault. An UnavailableError without the status 429 or 529 may have been paid for.
+        request itself is at fault. An UnavailableError that is not `turned_away` may have been paid for.
         """
         ...
 

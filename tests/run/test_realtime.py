@@ -136,8 +136,8 @@ def test_what_only_batches_take_stays_in_batches_also_for_the_last_few_and_for_a
 
 
 def test_a_model_with_too_much_load_has_answered_nothing_and_is_asked_again(project: Project) -> None:
-    """A 503 in the words of OpenAI or Gemini costs nothing; that of a proxy may hide an answer, and is booked."""
-    models = {"openai": "openai:gpt-6-luna", "gemini": "gemini:gemini-3.8-flash"}
+    """A 503 in a provider's own words costs nothing; that of a proxy may hide an answer, and is booked."""
+    models = {"anthropic": "claude-haiku-4-5", "openai": "openai:gpt-6-luna", "gemini": "gemini:gemini-3.8-flash"}
     for before, (name, model) in enumerate(models.items()):
         project.pipeline(REALTIME.replace("claude-haiku-4-5", model), name)
         project.rows(numbered(20))

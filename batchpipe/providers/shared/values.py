@@ -66,7 +66,7 @@ def counts(value: Any) -> tuple[dict[str, int], int | None]:
     """Return the counts of a batch that are numbers, and their sum; None where not all are, or the sum is 0."""
     if not isinstance(value, dict) or len(value) > _MOST_KINDS:
         return {}, None
-    good = {plain(name): each for name, each in value.items() if _is_count(each)}
+    good = {words(name): each for name, each in value.items() if _is_count(each)}
     return good, (sum(good.values()) or None) if len(good) == len(value) else None
 
 
