@@ -180,6 +180,7 @@ def test_a_call_without_an_answer_is_booked_at_its_most_and_counts_as_an_attempt
     attempts = project.sql("SELECT attempts, count(*) FROM ledger.row_state GROUP BY ALL ORDER BY ALL")
     assert attempts == [(1, 9), (2, 3)]
     assert told(project, "3 requests got no answer") == 1
+    assert told(project, "the provider asks to wait") == 0
 
 
 def test_calls_that_are_lost_one_after_the_other_stop_the_run(project: Project) -> None:

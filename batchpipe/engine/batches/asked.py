@@ -17,18 +17,26 @@ class AskedChunk:
     """Holds what became of `count` requests of `work.to_send` from number `start` on.
 
     `left` are the numbers of those that were not asked, or refused: they cost nothing. `lost` counts the calls without
-    an answer. No further call may begin for `wait_seconds`. `not_sent` has the message where no connection was made;
-    `stop` is the refusal that every further call would get too. `message` is the provider's.
+    an answer, and `lost_message` says why. No further call may begin for `wait_seconds`; with `is_own_wait` nobody
+    asked for that. `not_sent` has the message where no connection was made; `stop` is the refusal that every further
+    call would get too. `message` is the provider's of a refusal.
     """
 
     start: int
     count: int
     left: Sequence[int] = ()
     lost: int = 0
+    lost_message: str = ""
     wait_seconds: float = 0.0
+    is_own_wait: bool = False
     not_sent: str | None = None
     message: str = ""
     stop: BatchpipeError | None = None
+
+    @property
+    def wait_message(self) -> str | None:
+        """Return by which words the provider asks to wait; None where it does not."""
+        return None if self.is_own_wait else self.message or "its limits have no room"
 
     @property
     def asked(self) -> int:

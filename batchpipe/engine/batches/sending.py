@@ -275,7 +275,7 @@ class DueRequests:
         if asked.left:
             self.planner.number_sends()
         if asked.lost:
-            self.tell(Event(kind="calls_lost", level="warning", requests=asked.lost, detail=asked.message))
+            self.tell(Event(kind="calls_lost", level="warning", requests=asked.lost, detail=asked.lost_message))
         if asked.stop is not None:
             self.waits.refuse(self.waits.provider_at(asked.start), asked.stop)
         if asked.not_sent is None:
@@ -283,7 +283,7 @@ class DueRequests:
         else:
             self.waits.not_reached(rung, asked.not_sent)
         if asked.wait_seconds:
-            self.waits.asked_to_wait(rung, asked.message, asked.wait_seconds, model_only=True)
+            self.waits.asked_to_wait(rung, asked.wait_message, asked.wait_seconds, model_only=True)
         return True
 
     def _chooser(self, plan: Plan, pending: Sequence[tuple[int, int]], mode: Mode, *, cautious: bool) -> ChunkChooser:

@@ -43,15 +43,18 @@ class Asked:
     """Says what became of a chunk's requests.
 
     `left` are the numbers of those that were not asked, or refused: they cost nothing. `lost` counts the calls without
-    an answer, which may have been paid for. `wait_seconds` is how long no call may begin. `message` is the provider's;
-    `stop` is the refusal that every further call would get too.
+    an answer, which may have been paid for, and `lost_message` says why. `wait_seconds` is how long no call may begin;
+    `is_own_wait` says that nobody asked for that: it follows calls without an answer. `message` is the provider's of a
+    refusal; `stop` is the refusal that every further call would get too.
     """
 
     answered: int = 0
     lost: int = 0
+    lost_message: str = ""
     left: list[int] = field(default_factory=list)
     ending: Ending = "asked"
     wait_seconds: float = 0.0
+    is_own_wait: bool = False
     message: str = ""
     stop: BatchpipeError | None = None
 
@@ -94,6 +97,7 @@ class ChunkAsking:
         if found.left and found.ending == "asked":
             found.ending = "time_is_up"
         found.wait_seconds = self.limiter.wait_seconds()
+        found.is_own_wait = self.limiter.state.lost > 0 and not found.message
         if found.stop is None:
             found.stop = self._without_end()
         return found
@@ -159,7 +163,7 @@ class ChunkAsking:
                 return self._turned_away(call, str(error), error.retry_after_seconds)
             with self._changing:
                 self._found.lost += 1
-                self._found.message = str(error)
+                self._found.lost_message = str(error)
             return _lost
         self.journal.answer(answer.line)
         self._answered()
@@ -210,7 +214,7 @@ class ChunkAsking:
         state = self.limiter.state
         if state.is_lost:
             return ProviderError(
-                f"the last {LOST_IN_A_ROW} realtime calls or more had no answer: {self._found.message}",
+                f"the last {LOST_IN_A_ROW} realtime calls or more had no answer: {self._found.lost_message}",
                 where="provider",
                 hint="They may have been paid for, and are booked. Check `base_url` and the provider's state, then run "
                 "the same command again.",

@@ -82,12 +82,17 @@ class RungWaits:
         hint = f"{CHECK} Then run the same command again: nothing was sent."
         self.unreachable = UnreachableProviders(clock=self.clock, hint=hint)
 
-    def asked_to_wait(self, rung: int, message: str, seconds: float, *, model_only: bool = False) -> None:
+    def asked_to_wait(self, rung: int, message: str | None, seconds: float, *, model_only: bool = False) -> None:
         """Let the rungs of the provider of `rung` wait for so many seconds, and tell it. With `model_only`, for
-        realtime calls, those of its model there.
+        realtime calls, those of its model there. Without the provider's `message` the wait is one of our own, after
+        calls without an answer.
         """
         until, word = self._pause(rung, seconds, model_only=model_only), "asking" if model_only else "sending"
-        self.tell(Event(kind="asked_to_wait", detail=f"{message}; {word} again at {until:%H:%M:%S} UTC"))
+        when = f"{word} again at {until:%H:%M:%S} UTC"
+        if message is None:
+            self.tell(Event(kind="notice", detail=f"after calls without an answer: {when}"))
+        else:
+            self.tell(Event(kind="asked_to_wait", detail=f"{message}; {when}"))
 
     def _pause(self, rung: int, seconds: float, *, model_only: bool = False) -> datetime:
         """Let rungs wait, and return until when. The longest pause counts."""
