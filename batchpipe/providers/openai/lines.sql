@@ -142,6 +142,9 @@ classified AS (
                 WHEN state IN ('failed', 'cancelled') AND has_text AND usage IS NOT NULL AND failed_outcome <> 'refused'
                     THEN 'unfinished'
                 WHEN state = 'failed' THEN failed_outcome
+                -- What was paid for is an attempt. Nobody cancels a realtime call: the provider did not take it up.
+                WHEN state = 'cancelled' AND usage IS NOT NULL THEN 'unfinished'
+                WHEN state = 'cancelled' AND id = 'realtime' THEN 'transient'
                 WHEN state = 'cancelled' THEN 'canceled'
                 WHEN refusal IS NOT NULL THEN 'refused'
                 WHEN state IN ('queued', 'in_progress') AND has_text THEN 'unfinished'

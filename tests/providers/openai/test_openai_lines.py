@@ -190,6 +190,14 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
         ("unfinished", {"answer": '{"a":1}', "billed": True, "cost_known": True}),
     ),
     "a cancelled body": (line(response(status="cancelled", output=[], usage=None)), ("canceled", FREE)),
+    "a cancelled body that was paid for": (
+        line(response(status="cancelled", output=[])),
+        ("unfinished", {"answer": "", "billed": True, "cost_known": True}),
+    ),
+    "a cancelled realtime call": (
+        {**line(response(status="cancelled", output=[], usage=None)), "id": "realtime"},
+        ("transient", {**FREE, "processing": "realtime"}),
+    ),
     "expired": (unanswered("batch_expired"), ("expired", FREE)),
     "cancelled": (unanswered("batch_cancelled"), ("canceled", FREE)),
     "new code": (unanswered("strange_code"), ("unknown", {"billed": False})),
