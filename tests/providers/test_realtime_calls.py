@@ -82,20 +82,37 @@ def test_a_stream_keeps_what_a_tool_was_given_as_it_came() -> None:
     assert json.loads(cut)["content"][0]["input"] == '{"a'
 
 
-@pytest.mark.parametrize(
-    ("events", "status"),
-    [
-        ([], None),
-        ([START], None),
-        ([{"type": "error", "error": {"type": "overloaded_error", "message": "full"}}], 529),
-        ([START, {"type": "error", "error": {"type": "overloaded_error", "message": "full"}}], None),
-    ],
-)
-def test_a_broken_stream_is_no_answer(events: list[dict[str, Any]], status: int | None) -> None:
-    """Before the answer begins an error costs nothing; later it may have been paid for, and has no status."""
+def test_a_tool_is_given_its_input_also_beside_a_character_that_came_in_halves() -> None:
+    texts: list[dict[str, Any]] = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": half}}
+        for half in ("Sure \ud83d", "\ude00")
+    ]
+    block = {"type": "tool_use", "id": "t", "name": "answer", "input": {}}
+    given = {"type": "input_json_delta", "partial_json": '{"amount": 1.10}'}
+    found = message_of(lines(
+        START,
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *texts,
+        {"type": "content_block_start", "index": 1, "content_block": block},
+        {"type": "content_block_delta", "index": 1, "delta": given},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}},
+    ))  # fmt: skip
+    assert b'"input":{"amount": 1.10}' in found
+    assert [each.get("text") for each in json.loads(found)["content"]] == ["Sure 😀", None]
+
+
+def test_a_null_count_at_the_end_of_a_stream_is_the_count_of_its_start() -> None:
+    start = {**START, "message": {"content": [], "usage": {**USAGE, "cache_read_input_tokens": 7}}}
+    usage = {"output_tokens": 9, "input_tokens": None, "cache_read_input_tokens": None}
+    found = message_of(lines(start, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}))
+    assert json.loads(found)["usage"] == {"input_tokens": 3, "output_tokens": 9, "cache_read_input_tokens": 7}
+
+
+@pytest.mark.parametrize("events", [[], [START]])
+def test_a_broken_stream_is_no_answer(events: list[dict[str, Any]]) -> None:
     with pytest.raises(UnavailableError) as broken:
         message_of(lines(*events))
-    assert broken.value.status == status
+    assert broken.value.status is None
 
 
 def test_the_room_that_headers_tell() -> None:

@@ -42,7 +42,7 @@ from batchpipe.providers.shared.http import (
     understood,
 )
 from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
-from batchpipe.providers.shared.streams import lines_of
+from batchpipe.providers.shared.streams import SaidError, lines_of
 from batchpipe.providers.shared.wire import follow
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Calls(Rules):
         with failures.raise_as(partial(failures.call_error, custom_id), self._redact):
             response = self._post(_MESSAGES, body=body, headers=headers, timeout_seconds=timeout_seconds, stream=stream)
             with closing(response):
-                content = self._streamed_message(response) if stream else response.content
+                content = self._streamed_message(custom_id, response) if stream else response.content
         # The message stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         message = b" ".join(content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
@@ -163,12 +163,12 @@ class Calls(Rules):
         line = head.removesuffix(b"}}") + b',"message":' + message + b"}}\n"
         return Answer(line=line, room=realtime.room_of(response.headers))
 
-    def _streamed_message(self, response: httpx2.Response) -> bytes:
-        """Return the message that a stream makes. Raises UnavailableError."""
+    def _streamed_message(self, custom_id: str, response: httpx2.Response) -> bytes:
+        """Return the message that a stream makes. Raises RefusedError or UnavailableError for an error in its place."""
         try:
             return realtime.message_of(lines_of(response))
-        except UnavailableError as error:
-            raise UnavailableError(self._redact(str(error)), status=error.status) from None
+        except SaidError as error:
+            raise failures.said_error(custom_id, error, self._redact) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state(lambda: self._get(self._path(batch_id)), batch_id)

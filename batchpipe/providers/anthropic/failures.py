@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.realtime import error_line
 from batchpipe.providers.shared.http import NO_ENDPOINT, ODD_REPLY, json_of, never_sent, server_of
+from batchpipe.providers.shared.streams import SaidError, str_of
 from batchpipe.providers.shared.values import header_words, http_date, retry_after_seconds, words
 
 if TYPE_CHECKING:
@@ -19,6 +22,17 @@ if TYPE_CHECKING:
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 429})
 # Time-outs, conflicts, limits, a full tier (498), and connections that a proxy says were closed too early (425, 499).
 _RETRYABLE = frozenset({408, 409, 425, 429, 498, 499})
+# The statuses that errors in a stream stand for (https://docs.anthropic.com/en/api/errors).
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "overloaded_error": 529,
+}
 
 Redact = Callable[[str], str]
 
@@ -136,6 +150,29 @@ def call_error(custom_id: str, error: Exception, redact: Redact) -> RefusedError
     if found.kind == "too_large" or (found.kind == "invalid" and own):
         found.line = error_line(custom_id, error.response.content if own else b"")
     return found
+
+
+def said_error(custom_id: str, found: SaidError, redact: Redact) -> RefusedError | UnavailableError:
+    """Return the error that a stream holds in the place of an answer.
+
+    Before any content it is a refusal where its type says that the request or the key is at fault. Once the answer has
+    begun any other error may have been paid for, and has no status.
+    """
+    kind, message = (words(str_of(found.error.get(name))) for name in ("type", "message"))
+    shown = redact(f"{kind or 'error'}: {message or 'in the stream of the answer'}")
+    status = _STATUSES.get(kind)
+    account = model_data()["account"]
+    if found.has_content:
+        return UnavailableError(shown)
+    if status in (401, 402, 403) or re.search(account["messages"], message):
+        return RefusedError(shown, status=status or 402, kind="account")
+    if status == 404:
+        return RefusedError(shown, status=status, kind="not_found")
+    if status in (400, 413):
+        body = {"type": "error", "error": {"type": kind, "message": redact(message)}}
+        line = error_line(custom_id, orjson.dumps(body))
+        return RefusedError(shown, status=status, kind="invalid" if status == 400 else "too_large", line=line)
+    return UnavailableError(shown, status=None if found.begun else status)
 
 
 def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:

@@ -29,15 +29,14 @@ from batchpipe.providers import (
     UnknownOutcomeError,
     UploadedFile,
 )
-from batchpipe.providers.gemini import realtime
+from batchpipe.providers.gemini import failures, realtime
 from batchpipe.providers.gemini.encoding import split_model
-from batchpipe.providers.gemini.failures import ERRORS
 from batchpipe.providers.gemini.rules import Rules
 from batchpipe.providers.gemini.states import BATCH, FILE, batch_state, results_file
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
 from batchpipe.providers.shared.listing import NO_PAGE, ListPage, read_list, states_of
-from batchpipe.providers.shared.streams import lines_of
+from batchpipe.providers.shared.streams import SaidError, lines_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -75,7 +74,7 @@ class Calls(Rules):
             key=key,
             base_url=base_url,
             headers=headers,
-            errors=ERRORS,
+            errors=failures.ERRORS,
             timeout_seconds=timeout_seconds,
             transport=transport,
         )
@@ -240,7 +239,7 @@ class Calls(Rules):
             refused_line=partial(realtime.error_line, custom_id),
         )
         with closing(response):
-            content = self._streamed(response) if stream else response.content
+            content = self._streamed(custom_id, response) if stream else response.content
         # The answer stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         message = b" ".join(content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
@@ -249,19 +248,13 @@ class Calls(Rules):
         head = orjson.dumps({"key": custom_id, **values.reported_usd(response.headers)}).removesuffix(b"}")
         return Answer(line=head + b',"response":' + message + b"}\n")
 
-    def _streamed(self, response: httpx2.Response) -> bytes:
-        """Return the response that a stream makes. Raises UnavailableError."""
-        import httpx2
-
-        try:
-            return realtime.response_of(lines_of(response))
-        except UnavailableError as error:
-            raise UnavailableError(
-                self._client.redact(str(error)), status=error.status, by_provider=error.by_provider
-            ) from None
-        except (httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
-            message = f"the stream of the answer broke off ({type(error).__name__}: {error})"
-            raise UnavailableError(self._client.redact(values.words(message))) from None
+    def _streamed(self, custom_id: str, response: httpx2.Response) -> bytes:
+        """Return the response of a stream. Raises RefusedError or UnavailableError for an error in its place."""
+        with self._client.translated():
+            try:
+                return realtime.response_of(lines_of(response))
+            except SaidError as error:
+                raise failures.said_error(custom_id, error, self._client.redact) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state(batch_id)[0]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from batchpipe.providers import RefusedError
+import orjson
+
+from batchpipe.providers import RefusedError, UnavailableError
 from batchpipe.providers.gemini.models import model_data
+from batchpipe.providers.gemini.realtime import error_line
 from batchpipe.providers.shared.http import ErrorBody, ErrorReader
+from batchpipe.providers.shared.streams import SaidError, str_of
 from batchpipe.providers.shared.values import words
 
 _LONGEST_WAIT_SECONDS = 3600.0
+_CODE = re.compile(r"[0-9]{1,3}")
 _RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 _LINE = re.compile(r"(?i)\bline:? #?(\d{1,9})\b")
 _NAMES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 16: "UNAUTHENTICATED"}
@@ -64,6 +69,28 @@ def late_refusal(error: Any) -> tuple[RefusedError, int | None] | None:
         message, status=http if http >= 400 else 400, kind=kind, retry_after_seconds=_retry_after_seconds(error)
     )
     return refused, int(found[1]) or None if found else None
+
+
+def said_error(custom_id: str, found: SaidError, redact: Callable[[str], str]) -> RefusedError | UnavailableError:
+    """Return the error that a stream holds in the place of an answer.
+
+    Before any content it is a refusal where it says that the request or the key is at fault. Once the answer has begun
+    any other error may have been paid for, and has no status.
+    """
+    digits = str_of(found.error.get("code"))
+    code = int(digits) if _CODE.fullmatch(digits) else None
+    name, message = (words(str_of(found.error.get(each))) for each in ("status", "message"))
+    shown = f"{name or code or 'error'}: {message or 'in the stream of the answer'}"
+    late = None if found.has_content else late_refusal({"code": code, "status": name or None, "message": message})
+    if late is not None and late[0].kind not in ("rate_limit", "queue_full"):
+        refused = late[0]
+        line = None
+        if refused.kind in ("invalid", "too_large"):
+            error = {"code": refused.status, "message": redact(message), "status": name or None}
+            line = error_line(custom_id, refused.status, orjson.dumps({"error": error}))
+        return RefusedError(redact(shown), status=refused.status, kind=refused.kind, line=line)
+    status = code if code is not None and 400 <= code < 600 and not found.begun else None
+    return UnavailableError(redact(shown), status=status, by_provider=True)
 
 
 def _kind(http_status: int, error: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ from batchpipe.providers.openai.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
 from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
-from batchpipe.providers.shared.streams import lines_of
+from batchpipe.providers.shared.streams import SaidError, lines_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -184,7 +184,7 @@ class Calls(Rules):
             refused_line=lambda status, body: failures.error_line(custom_id, status, body),
         )
         with closing(response):
-            content = self._streamed(response) if stream else response.content
+            content = self._streamed(custom_id, response) if stream else response.content
         window = orjson.loads(params).get("background_options", {}).get("completion_window")
         if window is not None:
             longest = max(timeout_seconds, window_seconds(str(window)))
@@ -203,15 +203,13 @@ class Calls(Rules):
         line = orjson.dumps(head).removesuffix(b"}}") + b',"body":' + body + b"}}\n"
         return Answer(line=line, room=realtime.room_of(response.headers))
 
-    def _streamed(self, response: httpx2.Response) -> bytes:
-        """Return the body that a stream makes. Raises UnavailableError."""
+    def _streamed(self, custom_id: str, response: httpx2.Response) -> bytes:
+        """Return the body that a stream makes. Raises RefusedError or UnavailableError for an error in its place."""
         with self._client.translated():
             try:
                 return realtime.body_of(self.endpoint, lines_of(response))
-            except UnavailableError as error:
-                raise UnavailableError(
-                    self._client.redact(str(error)), status=error.status, by_provider=error.by_provider
-                ) from None
+            except SaidError as error:
+                raise failures.said_error(custom_id, error, self._client.redact) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state("GET", self._path(_BATCHES, batch_id), batch_id)[0]

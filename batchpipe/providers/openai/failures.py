@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import orjson
 
-from batchpipe.providers import RefusedError
+from batchpipe.providers import RefusedError, UnavailableError
 from batchpipe.providers.openai.models import model_data
 from batchpipe.providers.shared.http import ErrorBody, ErrorReader, error_json
+from batchpipe.providers.shared.streams import SaidError, str_of
 from batchpipe.providers.shared.values import words
+
+# The statuses that the codes of errors in a stream stand for.
+_STATUSES = {"rate_limit_exceeded": 429, "server_error": 500, "overloaded": 503}
 
 
 def error_body(status: int, body: Any) -> ErrorBody | None:
@@ -38,6 +42,34 @@ def _kind(status: int, code: Any, kind: Any, message: str) -> str:
     if status == 429:
         return "queue_full" if re.search(model_data()["queue"]["messages"], message) else "rate_limit"
     return "invalid"
+
+
+def said_error(custom_id: str, found: SaidError, redact: Callable[[str], str]) -> RefusedError | UnavailableError:
+    """Return the error that a stream holds in the place of an answer.
+
+    Before any content it is a refusal where its code says that the request or the key is at fault. Some gateways give
+    an HTTP status as the code. Once the answer has begun any other error may have been paid for, and has no status.
+    """
+    code = found.error.get("code")
+    names = [words(name) for name in (str_of(code), str_of(found.error.get("type"))) if name]
+    message = words(str_of(found.error.get("message")))
+    shown = redact(f"{(names or ['error'])[0]}: {message or 'in the stream of the answer'}")
+    status = code if isinstance(code, int) and 400 <= code < 600 else _STATUSES.get((names or [""])[0])
+    known = model_data()["errors"]
+    passes = found.has_content or (names and names[0] in known["transient"]) or (status or 0) >= 500 or status == 429
+    if not passes:
+        if status in (401, 402, 403) or _is(names, known["account"]) or re.search(known["account_messages"], message):
+            return RefusedError(shown, status=status or 401, kind="account")
+        at_fault = (*known["context"], *known["refused"], *known["permanent"])
+        if status in (400, 413, 422) or _is(names, at_fault) or re.search(known["context_messages"], message):
+            error = {"message": redact(message), "code": str_of(code) or None, "type": names[-1] if names else None}
+            line = error_line(custom_id, status or 400, orjson.dumps({"error": error}))
+            return RefusedError(shown, status=status or 400, kind="invalid", line=line)
+    return UnavailableError(shown, status=None if found.begun else status, by_provider=True)
+
+
+def _is(names: list[str], known: Collection[str]) -> bool:
+    return any(name in known for name in names)
 
 
 def late_refusal(errors: Any) -> tuple[RefusedError, int | None]:

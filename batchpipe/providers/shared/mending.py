@@ -73,7 +73,7 @@ def _is_strict(raw: bytes) -> bool:
 
 def _objects(text: str) -> list[dict[str, Any]] | None:
     """Return the JSON objects that `text` is, one after the other; None where it is anything else."""
-    decoder = json.JSONDecoder(strict=False, parse_float=_Number, parse_int=_Number, parse_constant=_no_number)
+    decoder = _decoder()
     found: list[dict[str, Any]] = []
     rest = text.strip(_BLANK)
     while rest:
@@ -91,16 +91,32 @@ def _objects(text: str) -> list[dict[str, Any]] | None:
 def read_object(text: str, *, exact: bool) -> dict[str, Any] | None:
     """Return the JSON object that `text` is, as tolerantly as the lines of a file are read; None where it is none.
 
-    With `exact` each number is a text, which `written` writes as it was.
+    With `exact` each number is `Verbatim`. So is one that Python does not read, because it has too many digits.
     """
-    if exact:
-        found = _objects(text)
-        return found[0] if found is not None and len(found) == 1 else None
+    if not exact:
+        try:
+            value = json.loads(text.strip(_BLANK), strict=False)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return value if isinstance(value, dict) else None
+    found = read_objects(text)
+    return found[0] if len(found) == 1 else None
+
+
+def read_objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects that `text` has, one after the other or in a list; none where it is anything else.
+
+    Each number is `Verbatim`.
+    """
+    rest = text.strip(_BLANK)
+    if not rest.startswith("["):
+        return _objects(rest) or []
     try:
-        value = json.loads(text.strip(_BLANK), strict=False)
+        found = _decoder().decode(rest)
     except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        return []
+    return [each for each in found if isinstance(each, dict)]
 
 
 def read_value(text: str) -> Any:
@@ -124,10 +140,15 @@ def _finite(text: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
-class _Number(str):
-    """A number as the text that it was written as."""
+class Verbatim(str):
+    """A piece of JSON, as a number, that is written as it came."""
 
     __slots__ = ()
+
+
+def _decoder() -> json.JSONDecoder:
+    """Return a reader of JSON that keeps numbers as they came."""
+    return json.JSONDecoder(strict=False, parse_float=Verbatim, parse_int=Verbatim, parse_constant=_no_number)
 
 
 def _no_number(word: str) -> None:
@@ -153,18 +174,19 @@ def _joined(pair: re.Match[str]) -> str:
 
 
 def _write(value: Any, write: Callable[[str], object]) -> None:
-    match value:
-        case _Number():
-            write(str(value))
-        case dict():
-            for place, (name, each) in enumerate(value.items()):
-                write(("," if place else "{") + json.dumps(name, ensure_ascii=False) + ":")
-                _write(each, write)
-            write("}" if value else "{}")
-        case list():
-            for place, each in enumerate(value):
-                write("," if place else "[")
-                _write(each, write)
-            write("]" if value else "[]")
-        case _:
-            write(json.dumps(value, ensure_ascii=False))
+    """Write the parts of a value, which may be nested more deeply than functions may call themselves."""
+    left = [value]
+    while left:
+        match left.pop():
+            case Verbatim() as text:
+                write(str(text))
+            case dict() as members if members:
+                left.append(Verbatim("}"))
+                for place, (name, each) in reversed(list(enumerate(members.items()))):
+                    left += (each, Verbatim(("," if place else "{") + json.dumps(name, ensure_ascii=False) + ":"))
+            case list() as elements if elements:
+                left.append(Verbatim("]"))
+                for place, each in reversed(list(enumerate(elements))):
+                    left += (each, Verbatim("," if place else "["))
+            case other:
+                write(json.dumps(other, ensure_ascii=False))

@@ -8,7 +8,7 @@ import pytest
 
 from batchpipe.emulator import Emulator
 
-from .protocols import PROTOCOLS, Desk
+from .protocols import PROTOCOLS, Desk, Spoken
 
 
 @pytest.fixture(scope="module", params=PROTOCOLS, ids=lambda spoken: spoken.name)
@@ -24,3 +24,9 @@ def shared_desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def desk(shared_desk: Desk) -> Desk:
     shared_desk.faults()
     return shared_desk
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda spoken: spoken.name)
+def spoken(request: pytest.FixtureRequest) -> Spoken:
+    found: Spoken = request.param
+    return found

@@ -249,10 +249,6 @@ def test_a_stream_that_breaks_off_is_no_answer() -> None:
     with pytest.raises(UnavailableError) as caught:
         body_of("/v1/responses", begun)
     assert caught.value.status is None
-    refused = ['data: {"type":"error","error":{"code":"rate_limit_exceeded","message":"slow"}}']
-    with pytest.raises(UnavailableError) as caught:
-        body_of("/v1/responses", refused)
-    assert caught.value.status == 429
     with pytest.raises(UnavailableError):
         body_of(CHAT, ['data: {"choices":[{"delta":{"content":"x"}}]}', "data: [DONE]", "data: {"])
 
@@ -331,3 +327,29 @@ def test_a_response_that_is_not_found_was_not_refused(
     with pytest.raises(UnavailableError, match="cannot be asked for") as lost:
         calls.answer("id-1", asked, headers={}, timeout_seconds=5)
     assert lost.value.status is None
+
+
+@pytest.mark.parametrize("odd", [{"id": "resp_2", "status": "completed"}, {"id": "resp_1", "status": None}])
+@pytest.mark.parametrize("times", [3, 1000])
+def test_what_is_not_said_of_a_response_in_the_background_is_no_answer_to_it(
+    monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any], times: int
+) -> None:
+    """The state of another response, or none: it is asked for again, and not for ever."""
+    monkeypatch.setattr(background, "_FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(background, "HOUR_SECONDS", 0.01)
+    looks = iter(range(100_000))
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        body = {"id": "resp_1", "status": "completed" if request.method == "GET" else "queued", "output": []}
+        if request.method == "GET" and next(looks) < times:
+            body = {**body, **odd}
+        return httpx2.Response(200, json=body)
+
+    calls = provider({"OPENAI_API_KEY": "k"}, base_url="https://o.example/v1", transport=httpx2.MockTransport(answer))
+    asked = params("slow", calls, background="2h")
+    if times < 5:
+        found = json.loads(calls.answer("id-1", asked, headers={}, timeout_seconds=5).line)
+        assert (found["response"]["body"]["id"], found["response"]["body"]["status"]) == ("resp_1", "completed")
+        return
+    with pytest.raises(UnavailableError, match="about another response|in time"):
+        calls.answer("id-1", asked, headers={}, timeout_seconds=0.1)
