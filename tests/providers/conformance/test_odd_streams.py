@@ -135,7 +135,8 @@ def test_nothing_takes_an_answer_away_that_has_ended(spoken: Spoken, tmp_path: P
 
 def test_an_event_with_a_null_error_is_no_error(spoken: Spoken, tmp_path: Path) -> None:
     line, found = Line(spoken), []
-    for number, odd in enumerate((None, "", {}, [], 0)):
+    nothing: tuple[Any, ...] = (None, "", {}, [], 0)
+    for number, odd in enumerate(nothing):
         body = written([{**each, "error": odd} for each in MADE[spoken.name](TEXTS)])
         found.append(line.ask(f"id-{number}", body))
     for row in line.rows(found, tmp_path).values():
@@ -207,7 +208,8 @@ def test_an_error_in_the_place_of_an_answer_is_what_its_words_say(spoken: Spoken
     line, events = Line(spoken), MADE[spoken.name](TEXTS)
     begin = BEGINS.get(spoken.name, events[0])
     texts = events[:-1] if spoken.name == "openai" else events[:3] if spoken.name == "anthropic" else events[:2]
-    outcomes, found = {}, []
+    outcomes: dict[str, str] = {}
+    found: list[bytes] = []
     for number, error in enumerate(SAID[spoken.protocol]):
         forms: list[Mapping[str, Any]] = [{"type": "error", "error": error}, {"error": error}]
         if spoken.name == "openai":
@@ -216,10 +218,11 @@ def test_an_error_in_the_place_of_an_answer_is_what_its_words_say(spoken: Spoken
             for before in ([], [begin]):
                 with pytest.raises((RefusedError, UnavailableError)) as caught:
                     line.ask(f"id-{len(found)}", written([*before, said]), cut=bool(before))
-                refused = caught.value
+                refused: Exception = caught.value
                 if isinstance(refused, UnavailableError):
                     assert (number, refused.turned_away) == (3, not before)
                     continue
+                assert isinstance(refused, RefusedError)
                 assert (refused.kind, refused.line is None) == (
                     ("account", True) if number == 2 else ("invalid", False)
                 )
@@ -247,7 +250,7 @@ def test_a_failed_response_after_an_error_is_told_by_that(spoken: Spoken, tmp_pa
         return
     too_long = SAID["openai"][0]
     for error in (None, {"code": "context_length_exceeded", "message": "Your input is too long"}):
-        failed = {
+        failed: dict[str, Any] = {
             "id": "resp_1",
             "status": "failed",
             "error": error,

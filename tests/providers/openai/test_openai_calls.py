@@ -340,7 +340,8 @@ def test_what_is_not_said_of_a_response_in_the_background_is_no_answer_to_it(
     looks = iter(range(100_000))
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        body = {"id": "resp_1", "status": "completed" if request.method == "GET" else "queued", "output": []}
+        status = "completed" if request.method == "GET" else "queued"
+        body: dict[str, Any] = {"id": "resp_1", "status": status, "output": []}
         if request.method == "GET" and next(looks) < times:
             body = {**body, **odd}
         return httpx2.Response(200, json=body)
@@ -351,5 +352,5 @@ def test_what_is_not_said_of_a_response_in_the_background_is_no_answer_to_it(
         found = json.loads(calls.answer("id-1", asked, headers={}, timeout_seconds=5).line)
         assert (found["response"]["body"]["id"], found["response"]["body"]["status"]) == ("resp_1", "completed")
         return
-    with pytest.raises(UnavailableError, match="about another response|in time"):
+    with pytest.raises(UnavailableError, match=r"about another response|in time"):
         calls.answer("id-1", asked, headers={}, timeout_seconds=0.1)
