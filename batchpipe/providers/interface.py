@@ -215,9 +215,11 @@ class Provider(ProviderRules, Protocol):
         """
         ...
 
-    def collect(self, batch_id: str, path: Path) -> None:
+    def collect(self, batch_id: str, path: Path, *, what_is_there: bool = False) -> None:
         """Download the raw results to `path`, which appears when they are whole and on disk. Raises the errors
         of `poll`.
+
+        With `what_is_there` one of several files is enough, where the others were waited for and do not come.
         """
         ...
 

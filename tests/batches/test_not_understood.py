@@ -34,6 +34,9 @@ ODD: dict[str, dict[str, Any]] = {
     "count_above_bigint": {"usage": {**USAGE, "output_tokens": 1e30}},
     "cache_negative": {"usage": {**USAGE, "cache_read_input_tokens": -1}},
     "cache_text": {"usage": {**USAGE, "cache_creation_input_tokens": "some"}},
+    "usage_zero": {"usage": {"input_tokens": 0, "output_tokens": 0}},
+    "output_zero": {"usage": {**USAGE, "output_tokens": 0}},
+    "thinking_above_output": {"usage": {**USAGE, "output_tokens_details": {"thinking_tokens": 21}}},
     "searches_absurd": {"usage": {**USAGE, "server_tool_use": {"web_search_requests": 1e30}}},
     "stop_null": {"stop_reason": None},
     "stop_missing": {"stop_reason": "(missing)"},
@@ -131,10 +134,10 @@ def test_a_paused_turn_counts_only_with_a_whole_answer(odd: Odd) -> None:
 
 
 def test_a_run_says_what_was_not_understood(odd: Odd) -> None:
-    assert "11 results are not understood: the usage has counts that are missing or cannot be" in odd.run.talk
+    assert "14 results are not understood: the usage has counts that are missing or cannot be" in odd.run.talk
     for each in ("`hologram`", "`pause_turn`", "the content is missing", "What that cost is not known"):
         assert each in odd.run.talk
-    assert "unknown for 28 results" in odd.run.out
+    assert "unknown for 31 results" in odd.run.out
     events = odd.project.sql(
         "SELECT data ->> 'count', data ->> 'line' FROM ledger.events WHERE kind = 'results_unknown'"
     )
@@ -144,7 +147,7 @@ def test_a_run_says_what_was_not_understood(odd: Odd) -> None:
 
 def test_an_unknown_cost_is_shown_as_unknown(odd: Odd) -> None:
     assert "of unknown cost" in said(odd.project, "status", "demo").out
-    assert "28 results not in these sums: the cost is unknown" in said(odd.project, "report", "demo").out
+    assert "31 results not in these sums: the cost is unknown" in said(odd.project, "report", "demo").out
     shown = said(odd.project, "show", "demo", "1")
     assert "unknown" in shown.out
     assert json.loads(said(odd.project, "show", "demo", "1", "--json").out)["cost_usd"] is None
@@ -196,6 +199,41 @@ def test_answers_that_are_taken_stop_no_run_however_odd_their_usage(project: Pro
     result = project.run()
     assert (result.status, result.rows["accepted"], result.submitted) == ("done", 25, 25)
     assert (result.unpriced, result.known_cost_usd) == (25, None)
+
+
+def test_what_a_free_server_does_not_count_costs_nothing(project: Project) -> None:
+    (project.root / "free.toml").write_text(
+        "".join(
+            f'[[prices]]\nmodel = "claude-haiku-*"\ntier = "{each}"\ninput = 0\noutput = 0\n'
+            for each in ("batch", "realtime")
+        )
+    )
+    project.settings["prices"] = "free.toml"
+    project.pipeline()
+    project.rows(rows(["zero", "none", "stop"]))
+    odd = {
+        "zero": {"usage": {"input_tokens": 0, "output_tokens": 0}},
+        "none": {"usage": None},
+        "stop": {"stop_reason": "new"},
+    }
+    project.faults({"requests": [{"match": f"case:{n};", "output": GOOD, "message": each} for n, each in odd.items()]})
+    result = project.run()
+    assert (result.status, result.unpriced, result.known_cost_usd) == ("done", 0, Decimal(0))
+    assert project.sql("SELECT DISTINCT cost_usd, realtime_usd FROM ledger.results") == [(0, 0)]
+    (said_of,) = [each for each in project.said if "not understood" in each]
+    assert "the stop_reason `new`" in said_of
+    assert "not known" not in said_of
+
+
+@pytest.mark.parametrize("message", ["null", '""', '" \\n"'])
+def test_one_error_without_a_message_stops_the_run_and_is_named(project: Project, message: str) -> None:
+    project.pipeline()
+    project.rows(numbered(20))
+    text = "messages.0.content: the emulator was told to refuse this"
+    project.faults({"requests": [{"outcome": "errored_invalid"}], "calls": [edits((f'"{text}"', message))]})
+    stopped = said(project, "run", "demo", "--yes")
+    assert stopped.code == 3
+    assert "failed with the same error: an error without a message (invalid_request_error)" in stopped.talk
 
 
 def edits(*pairs: tuple[str, str]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.realtime.closing import ChunkClosing
-from batchpipe.providers.shared.download import DownloadSource, save, save_files
+from batchpipe.providers.shared.download import DownloadSource, FileSource, save, save_files
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 
@@ -299,7 +299,7 @@ def test_two_that_save_the_same_at_once_do_not_write_into_one_file(tmp_path: Pat
         return DownloadSource(httpx2.Response(200, content=iter([written])))
 
     folder.write_requests("a", write)
-    save_files([source], folder.download("a"))
+    save_files([FileSource(source)], folder.download("a"))
     assert folder.requests("a").read_bytes() == b"requests"
     assert folder.download("a").read_bytes() == written
     assert len(list(tmp_path.iterdir())) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -64,6 +65,31 @@ def test_a_file_that_is_out_of_the_ordinary_costs_the_others_nothing(ended: Proj
     assert (result.status, result.rows["accepted"], answered(ended)) == ("done", ROWS, ROWS)
     assert (result.submitted, commits(ended)) == (0, [1] * BATCHES)
     assert ended.requests_sent() == ROWS
+
+
+def test_an_answer_counts_whatever_error_stands_before_it(ended: Project) -> None:
+    ended.faults({"calls": [{"call": "results", "fault": "differing_double", "times": 99}]})
+    result = ended.run()
+    assert (result.status, result.rows["accepted"], answered(ended), result.submitted) == ("done", ROWS, ROWS, 0)
+    assert ended.sql("SELECT count(*) FROM ledger.results WHERE outcome <> 'answered' OR cost_usd <= 0") == [(0,)]
+
+
+def test_a_file_that_is_not_whole_yet_is_waited_for(ended: Project) -> None:
+    ended.faults({"calls": [{"call": "results", "fault": "missing_line", "times": 12}]})
+    result = ended.run()
+    assert (result.status, result.rows["accepted"], answered(ended), result.submitted) == ("done", ROWS, ROWS, 0)
+    assert [each for each in ended.said if "answers that the batch counts" in each]
+
+
+def test_the_wait_for_a_whole_file_ends(ended: Project) -> None:
+    ended.settings["reconcile_wait"] = 0.1
+    ended.faults({"calls": [{"call": "results", "fault": "missing_line", "times": 9999}]})
+    ended.run(no_wait=True)
+    for _ in range(5):
+        time.sleep(0.2)
+        ended.run(no_wait=True)
+    missing = "SELECT count(*) FROM ledger.results WHERE outcome = 'missing'"
+    assert ended.sql(missing) == [(BATCHES,)]
 
 
 def test_an_answer_that_is_not_valid_is_no_reason_to_go_one_by_one(project: Project) -> None:

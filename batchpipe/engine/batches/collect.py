@@ -16,9 +16,16 @@ from batchpipe.engine.batches.not_understood import (
     note_odd_results,
     odd_results,
     oddity_warnings,
+    stop_message,
 )
 from batchpipe.engine.batches.received_answers import validate_received
-from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
+from batchpipe.engine.batches.result_lines import (
+    EndedResults,
+    fill_ended,
+    line_faults,
+    read_lines,
+    refuse_short_results,
+)
 from batchpipe.engine.batches.result_prices import fill_result_prices, have_one_name, insert_results, priced_on
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.exchange.answering_models import model_warnings
@@ -97,13 +104,13 @@ class Collector:
     rebuilding: bool = False
     _said: set[str] = field(default_factory=set, init=False)
 
-    def collect(self, batch: OpenBatch, state: BatchState) -> CollectedBatch:
+    def collect(self, batch: OpenBatch, state: BatchState, *, waited: bool = False) -> CollectedBatch:
         """Download, check, validate and record `batch`. To collect a batch twice changes nothing.
 
-        A batch of which no line is ours comes back as `foreign`, and nothing is recorded.
-        Raises what the provider's `collect` raises.
+        A batch of which no line is ours comes back as `foreign`, and nothing is recorded. `waited` is that of
+        `download_results`. Raises what the provider's `collect` raises, and ShortResultsError before that.
         """
-        faults = self._read_results(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
+        faults = self._read_results(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS, waited)
         if faults is None:
             return NOTHING_OURS
         return self.validate_and_record([(batch, state)], faults)[0]
@@ -137,9 +144,8 @@ class Collector:
         """
         if not self.rebuilding:
             for batch, state in ended:
-                self.parts.raw_folder.note(
-                    batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
-                )
+                noted_at = self.parts.database.clock()
+                self.parts.raw_folder.note(batch.chunk_id, "batch_ended", ended_batch_data(state), noted_at)
         validate_received(self.parts)
         provider = self.parts.providers.known_of(ended[0][0])
         asked, day = {batch.chunk_id: batch.model for batch, _ in ended}, priced_on(*ended[0])
@@ -165,13 +171,13 @@ class Collector:
             for (chunk_id,) in done:
                 self.parts.raw_folder.compress(chunk_id)
 
-    def save(self, batch: OpenBatch, state: BatchState) -> None:
-        """Keep the raw results of `batch`, where they are not kept yet.
+    def save(self, batch: OpenBatch, state: BatchState, *, waited: bool = False) -> None:
+        """Keep the raw results of `batch`, where they are not kept yet; `waited` is that of `download_results`.
 
         Raises what the provider's `collect` raises.
         """
         if self.parts.raw_folder.results(batch.chunk_id) is None:
-            download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
+            download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder, waited=waited)
 
     def record_answer(self, chunk_id: str, path: Path, provider: KnownProvider, label: str, model: str) -> None:
         """Record the result of a request to `model` that `provider` answered at once; no row is decided by it.
@@ -220,11 +226,11 @@ class Collector:
             included = INCLUDED if self.parts.resolved.include_columns else Sql("")
             session.execute(query("sent", included=included))
 
-    def _read_results(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
+    def _read_results(self, batch: OpenBatch, state: BatchState, looks: int, waited: bool) -> Mapping[str, int] | None:
         """Read the raw results of `batch`, and return the number of lines that are not what was sent, by kind of fault.
 
         They are downloaded anew, up to `looks` times in all, until no line is at fault. Return None for a batch of
-        which no line is ours.
+        which no line is ours. Raises ShortResultsError where lines lack that may still come.
         Writes `work.ended`, `work.sent`, `work.lines`, `work.chosen_lines`, `work.received`.
         """
         faults: Mapping[str, int] = {}
@@ -233,7 +239,7 @@ class Collector:
             path = self.parts.raw_folder.results(batch.chunk_id)
             if attempt or path is None:
                 try:
-                    download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
+                    download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder, waited=waited)
                 except RefusedError:
                     if not ours:
                         raise
@@ -245,6 +251,8 @@ class Collector:
             if not any(faults.values()):
                 self.parts.work.connection.execute(query("received"))
                 return faults
+            if attempt and ours and not waited:
+                refuse_short_results(self.parts.work.connection, faults, state)
         if faults["strange"] and not ours:
             if not self.rebuilding:
                 self.parts.raw_folder.download(batch.chunk_id).unlink()
@@ -281,7 +289,7 @@ class Collector:
         odd = odd_results(connection)
         states = fill_states(self.parts)
         warnings = [*oddity_warnings(odd), *self._warnings(faults), *said]
-        stop = _stop_message(uniform, account)
+        stop = stop_message(uniform, account)
         if stop is None and (odd or faults["missing"]):
             stop = none_understood(connection, odd)
         canceled = dict(connection.execute(query("canceled")).fetchall())
@@ -390,12 +398,3 @@ class Collector:
         Writes `ledger.events`.
         """
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
-
-
-def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
-    """Return why no other request can succeed: all requests or the account had one error. None if one may."""
-    if account is not None:
-        return f"{account[1]:,} requests were turned away: {account[0]}"
-    if uniform is not None:
-        return f"all {uniform[1]:,} requests of a batch failed with the same error: {uniform[0]}"
-    return None

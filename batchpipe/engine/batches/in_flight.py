@@ -153,7 +153,8 @@ class BatchesInFlight:
         """Download the results of `ended` batches that are not kept yet, several at once."""
         if ended:
             self._watch(Phase(name="collecting", total=len(ended)))
-        calls = [partial(self.collector.save, batch, state) for batch, state in ended]
+        wait = self.troubled.has_waited
+        calls = [partial(self.collector.save, batch, state, waited=wait(batch)) for batch, state in ended]
         answers = self.context.machine.pool(calls, DOWNLOADS_AT_ONCE, FAILURES)
         for (batch, state), answer in zip(ended, answers, strict=True):
             if answer is not None:
@@ -276,7 +277,7 @@ class BatchesInFlight:
             for batch, state in group:
                 try:
                     with telemetry.span("collect", name, batch_id=state.batch_id):
-                        found = self.collector.collect(batch, state)
+                        found = self.collector.collect(batch, state, waited=self.troubled.has_waited(batch))
                 except FAILURES as error:
                     self._results_failed(batch, state, error)
                 else:

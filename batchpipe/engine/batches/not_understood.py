@@ -30,10 +30,11 @@ def odd_results(connection: Connection) -> list[dict[str, Any]]:
     """Return what is not understood of the received results, by kind, the most frequent first.
 
     Each has `oddity` (what it is, in words), `cost_known`, `count`, and the `custom_id` and the `line` of one of them.
-    Reads `work.received`.
+    Reads `work.received`, `work.prices`.
     """
     names = ("oddity", "cost_known", "count", "custom_id", "line")
-    return [dict(zip(names, row, strict=True)) for row in connection.execute(query("odd_results")).fetchall()]
+    found = connection.execute(query("odd_results", free=query("free_models"))).fetchall()
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def oddity_warnings(odd: list[dict[str, Any]]) -> list[str]:
@@ -58,6 +59,15 @@ def none_understood(connection: Connection, odd: list[dict[str, Any]]) -> str | 
         return None
     seen = "; ".join(f"{each['oddity']} ({each['count']:,})" for each in odd[:MOST_SAID])
     return f"none of the {found[0]:,} results of a batch is understood: {seen or 'they have no lines'}"
+
+
+def stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
+    """Return why no other request can succeed: all requests or the account had one error. None if one may."""
+    if account is not None:
+        return f"{account[1]:,} requests were turned away: {account[0]}"
+    if uniform is not None:
+        return f"all {uniform[1]:,} requests of a batch failed with the same error: {uniform[0]}"
+    return None
 
 
 def note_odd_results(session: Session, parts: RunParts, odd: list[dict[str, Any]], chunk_id: str) -> None:

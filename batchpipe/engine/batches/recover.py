@@ -240,7 +240,7 @@ class Recovery:
         path = self.raw_folder.download(batch.chunk_id)
         try:
             with saving(path):
-                self._providers.of(batch).collect(state.batch_id, path)
+                self._providers.of(batch).collect(state.batch_id, path, what_is_there=long)
         except (NotSentError, UnavailableError, RefusedError) as error:
             limits = self._providers.known_of(batch).batch_limits
             age = (state.answered_at or now) - (state.created_at or batch.prepared_at)

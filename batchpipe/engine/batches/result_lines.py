@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from batchpipe.common.secrets import redacted
+from batchpipe.engine.exchange.downloads import ShortResultsError
 from batchpipe.engine.ledger.raw_folder import open_results, saving
-from batchpipe.providers import ProviderRules
+from batchpipe.providers import BatchState, ProviderRules
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, quote_identifier
 from batchpipe.store.database import Work
@@ -124,6 +125,19 @@ def line_faults(connection: Connection) -> tuple[Mapping[str, int], bool]:
     found = dict(zip(names, row, strict=True))
     ours = found.pop("ours")
     return found, ours > 0
+
+
+def refuse_short_results(connection: Connection, faults: Mapping[str, int], state: BatchState) -> None:
+    """Raise ShortResultsError where results have fewer answers than the batch counts, and lack so many lines.
+
+    A file may be there before it is whole. A damaged line may be one that seems to be missing.
+    Reads `work.lines`, `work.sent`.
+    """
+    counted = state.counts.get("succeeded", 0)
+    row = connection.execute(query("answers_in_lines")).fetchone()
+    answers = row[0] if row else 0
+    if faults["missing"] > faults["malformed"] and answers < counted:
+        raise ShortResultsError(f"the results have {answers:,} of {counted:,} answers that the batch counts")
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -120,4 +120,4 @@ def insert_results(session: Session, stamp: Mapping[str, Any]) -> None:
     stepped = session.one(Sql("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1"), [ALL_INPUT])[0]
     step = query("price_step") if stepped else number_sql(ALL_INPUT)
     costs = {"cost": sql(_COST, p=Sql("b")), "realtime": sql(_COST, p=Sql("n"))}
-    session.execute(query("insert_results", step=step, **costs), stamp)
+    session.execute(query("insert_results", step=step, free=query("free_models"), **costs), stamp)

@@ -10,7 +10,7 @@ from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import RawFolder, saving
-from batchpipe.providers import BatchState, Ended, OutcomeKind, Provider, WithoutLine
+from batchpipe.providers import BatchState, Ended, OutcomeKind, Provider, UnavailableError, WithoutLine
 
 
 class NoLine(NamedTuple):
@@ -31,10 +31,17 @@ WITHOUT_LINE: Mapping[WithoutLine, NoLine] = {
 }
 
 
-def download_results(batch: OpenBatch, state: BatchState, provider: Provider, folder: RawFolder) -> None:
+class ShortResultsError(UnavailableError):
+    """The results have lines for fewer answers than the batch has by its own counts."""
+
+
+def download_results(
+    batch: OpenBatch, state: BatchState, provider: Provider, folder: RawFolder, *, waited: bool = False
+) -> None:
     """Download the raw results of `batch` into `folder`, in the place of what is kept.
 
-    A batch that ended without results has an empty file.
+    A batch that ended without results has an empty file. `waited` says that whole results were waited for long enough:
+    then what is there of them is taken.
     Raises what the provider's `collect` raises, DatabaseError where the disk fails.
     """
     assert batch.batch_id is not None
@@ -45,7 +52,7 @@ def download_results(batch: OpenBatch, state: BatchState, provider: Provider, fo
                 pass
             flush_folder(path.parent)
         else:
-            provider.collect(batch.batch_id, path)
+            provider.collect(batch.batch_id, path, what_is_there=waited)
 
 
 def can_be_saved(state: BatchState) -> bool:

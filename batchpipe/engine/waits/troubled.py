@@ -111,6 +111,12 @@ class TroubledBatches:
         if lasts(trouble.looks, trouble.since, now, UNREADABLE_WAITS * wait):
             self.questions[batch.chunk_id] = ask_unreadable(self._named, batch, str(error))
 
+    def has_waited(self, batch: OpenBatch) -> bool:
+        """Return whether this look ends the wait for the results of `batch`: what is there of them is taken then."""
+        trouble = self.troubles.met(batch, "unreadable")
+        wait = UNREADABLE_WAITS * self.context.reconcile_wait
+        return trouble is not None and lasts(trouble.looks + 1, trouble.since, self.context.clock(), wait)
+
     def foreign(self, batch: OpenBatch) -> None:
         """Note that no result of the chunk's own batch is one that was asked for; if that lasts, ask a person.
 

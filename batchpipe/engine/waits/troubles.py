@@ -90,6 +90,13 @@ class TroubleBook:
         known[batch.chunk_id, kind] = trouble
         return trouble
 
+    def met(self, batch: OpenBatch, kind: TroubleKind) -> Trouble | None:
+        """Return the trouble of this kind that the chunk of `batch` is in, where it is in one.
+
+        Reads `ledger.events`.
+        """
+        return self._all().get((batch.chunk_id, kind))
+
     def relieve(self, batch: OpenBatch, *kinds: TroubleKind) -> None:
         """Record that the chunk of `batch` is out of these troubles, where it was in one.
 

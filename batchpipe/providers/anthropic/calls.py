@@ -179,7 +179,7 @@ class Calls(Rules):
             lambda: self._post(path, body=b"", headers={}, timeout_seconds=self._timeout_seconds), batch_id
         )
 
-    def collect(self, batch_id: str, path: Path) -> None:
+    def collect(self, batch_id: str, path: Path, *, what_is_there: bool = False) -> None:
         """Download the results to `path` from a URL below the base URL.
 
         `results_url` is not used: it may name any host, which would then be sent the key.

@@ -21,12 +21,18 @@ parts AS (
     FROM lines
 ),
 -- A count is NULL where it is no whole number of a size that occurs. A count that may be left out is 0 where it is.
+-- No message comes from no input, and no text from no output: such counts are not known.
 counted AS (
     SELECT
         *,
         coalesce(
             input_tokens + output_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
                 + web_searches >= 0
+            AND input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens > 0
+            AND output_tokens >= thinking_tokens
+            AND CASE WHEN output_tokens > 0 THEN true
+                ELSE trim(coalesce(array_to_string([block."text" FOR block IN content IF block.type = 'text'], ''), '')) = ''
+                    AND coalesce(len([1 FOR block IN content IF block.type = 'tool_use']), 0) = 0 END
             AND (usage.cache_creation_input_tokens IS NULL
                 OR all_cache_write_tokens = cache_write_5m_tokens + cache_write_1h_tokens),
             false
@@ -36,6 +42,7 @@ counted AS (
         *,
         {input_tokens} AS input_tokens,
         {output_tokens} AS output_tokens,
+        {thinking_tokens} AS thinking_tokens,
         {cache_read_tokens} AS cache_read_tokens,
         {all_cache_write_tokens} AS all_cache_write_tokens,
         CASE WHEN usage.cache_creation IS NULL THEN {all_cache_write_tokens} ELSE {cache_write_5m_tokens} END
@@ -124,7 +131,7 @@ SELECT
     CASE
         WHEN outcome = 'unfinished' THEN 'the model paused in the middle of its turn (stop_reason `pause_turn`)'
         WHEN outcome = 'unknown' THEN coalesce(
-            'not understood: ' || strange, error_message, concat('an error of the type `', error_type, '`')
+            'not understood: ' || strange, error_message, concat('an error of the type `', coalesce(error_type, 'null'), '`')
         )
         WHEN is_message THEN message.stop_details.explanation
         ELSE error_message
@@ -134,7 +141,7 @@ SELECT
     CASE WHEN usage_known THEN cache_write_1h_tokens END AS cache_write_1h_tokens,
     CASE WHEN usage_known THEN cache_read_tokens END AS cache_read_tokens,
     CASE WHEN usage_known THEN output_tokens END AS output_tokens,
-    CASE WHEN usage_known THEN coalesce({thinking_tokens}, 0) END AS thinking_tokens,
+    CASE WHEN usage_known THEN thinking_tokens END AS thinking_tokens,
     CASE WHEN usage_known THEN web_searches END AS web_searches,
     usage.service_tier AS service_tier,
     CASE WHEN usage.service_tier = 'batch' THEN 'batch' WHEN usage.service_tier IS NOT NULL THEN 'realtime' END AS processing,

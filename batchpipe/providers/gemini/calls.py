@@ -264,7 +264,7 @@ class Calls(Rules):
         self._client.call("POST", self._path(batch_id) + ":cancel", json={})
         return self.poll(batch_id)
 
-    def collect(self, batch_id: str, path: Path) -> None:
+    def collect(self, batch_id: str, path: Path, *, what_is_there: bool = False) -> None:
         name = results_file(self._state(batch_id)[1])
         if name is None:
             raise UnavailableError("the batch has no results yet")

@@ -84,12 +84,12 @@ classified AS (
             WHEN response IS NULL THEN 'unknown'
             WHEN no_candidate AND block_reason IS NOT NULL THEN 'refused'
             WHEN no_candidate AND usage IS NULL THEN 'unknown'
-            WHEN no_candidate THEN 'transient'
+            WHEN no_candidate THEN CASE WHEN unread THEN 'unknown' ELSE 'transient' END
             WHEN finish_reason IN ({truncated_reasons}) THEN 'truncated'
             WHEN finish_reason IN ({refused_reasons}) THEN 'refused'
             -- A text was paid for, whatever ended it: it is judged.
             WHEN finish_reason IN ({transient_reasons}) THEN CASE WHEN no_answer THEN 'transient' ELSE 'unfinished' END
-            WHEN finish_reason = 'STOP' AND no_answer THEN CASE WHEN other_parts THEN 'unknown' ELSE 'transient' END
+            WHEN finish_reason = 'STOP' AND no_answer THEN CASE WHEN other_parts OR unread THEN 'unknown' ELSE 'transient' END
             WHEN finish_reason IN ({answered_reasons}) THEN 'answered'
             WHEN no_answer THEN 'unknown'
             ELSE 'answered'
@@ -99,6 +99,8 @@ classified AS (
             WHEN failed THEN NULL
             WHEN response IS NULL THEN 'the line has no response and no error'
             WHEN other_parts THEN 'a part of the content that is no text and no function call'
+            WHEN unread AND (finish_reason = 'STOP' OR no_candidate AND block_reason IS NULL)
+                THEN 'the answer is missing, or has a form that is not known'
             WHEN NOT no_candidate AND finish_reason IS NULL THEN 'the finishReason is missing'
             WHEN finish_reason NOT IN ({known_reasons})
                 THEN concat('the finishReason `', left(finish_reason, 100), '`')
@@ -106,7 +108,27 @@ classified AS (
             WHEN NOT usage_known THEN 'the usageMetadata has counts that are missing or cannot be'
             WHEN response.modelVersion IS NULL THEN 'the modelVersion is missing'
         END AS strange
-    FROM (SELECT *, coalesce(words, '') = '' AND coalesce(len(tool_inputs), 0) = 0 AS no_answer FROM described)
+    FROM (
+        SELECT
+            -- No response comes from no input, and no text from no output: such counts are not known.
+            * REPLACE (usage_known AND prompt_tokens + tool_prompt_tokens > 0 AND CASE
+                WHEN candidates_tokens + thinking_tokens > 0 THEN true
+                ELSE trim(coalesce(words, '')) = '' AND no_tool
+            END AS usage_known),
+            -- Where an answer was paid for, or is there in a shape that is not read, its absence is not the provider's
+            -- own error. The shape is seen where the line is read as text; until then nothing is said of it.
+            coalesce(CASE WHEN no_answer AND NOT damaged THEN
+                candidates_tokens > 0
+                OR line IS NULL
+                OR coalesce(json_type(line, '$.response.candidates') NOT IN ('ARRAY', 'NULL'), false)
+                OR coalesce(json_type(line, '$.response.candidates[0].content') NOT IN ('OBJECT', 'NULL'), false)
+                OR coalesce(json_type(line, '$.response.candidates[0].content.parts') NOT IN ('ARRAY', 'NULL'), false)
+            END, false) AS unread
+        FROM (
+            SELECT *, coalesce(words, '') = '' AND no_tool AS no_answer
+            FROM (SELECT *, coalesce(len(tool_inputs), 0) = 0 AS no_tool FROM described)
+        )
+    )
 )
 SELECT
     filename,

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 _FILES = "/files"
 _BATCHES = "/batches"
 _PAGE = 100
-# A list of more pages has no end.
-_MOST_PAGES = 10_000
 _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 _CONTENT = {"accept-encoding": download.ENCODINGS}
 
@@ -217,14 +215,31 @@ class Calls(Rules):
     def cancel(self, batch_id: str) -> BatchState:
         return self._state("POST", self._path(_BATCHES, batch_id, "cancel"), batch_id)[0]
 
-    def collect(self, batch_id: str, path: Path) -> None:
-        """Download the output file and the error file of a batch into one file at `path`."""
+    def collect(self, batch_id: str, path: Path, *, what_is_there: bool = False) -> None:
+        """Download the output file and the error file of a batch into one file at `path`.
+
+        Answers are in the output file: the wait for it is as long as that for its name.
+        """
         state, batch = self._state("GET", self._path(_BATCHES, batch_id), batch_id)
-        names = [states.file_id(batch.get(name)) for name in ("output_file_id", "error_file_id")]
-        found = [name for name in names if name is not None]
+        output, errors = (states.file_id(batch.get(name)) for name in ("output_file_id", "error_file_id"))
+        given_up = what_is_there and not self._is_recent(state)
+        found = []
+        if output is not None:
+            no_answers = given_up or state.counts.get("succeeded") == 0
+            ask = partial(self._content, output, state)
+            found.append(download.FileSource(ask, may_be_blank=no_answers, may_be_absent=given_up))
+        if errors is not None:
+            ask = partial(self._content, errors, state)
+            found.append(download.FileSource(ask, may_be_blank=True, may_be_absent=what_is_there))
         if not found:
             raise UnavailableError("the batch names no file of results")
-        download.save_files([partial(self._content, name, state) for name in found], path)
+        download.save_files(found, path)
+
+    @staticmethod
+    def _is_recent(state: BatchState) -> bool:
+        """Return whether a batch has ended so lately that its files may still appear."""
+        at = state.ended.at if state.ended is not None else None
+        return at is not None and state.answered_at is not None and state.answered_at < at + states.FILES_LATE
 
     def _content(self, file_id: str, state: BatchState) -> download.DownloadSource:
         """Return the content of a result file, with its size where only the file itself says how long it is.
@@ -234,9 +249,7 @@ class Calls(Rules):
         try:
             response = self._client.call("GET", self._path(_FILES, file_id, "content"), headers=_CONTENT, stream=True)
         except RefusedError as error:
-            at = state.ended.at if state.ended is not None else None
-            recent = at is not None and state.answered_at is not None and state.answered_at < at + states.FILES_LATE
-            if error.kind == "not_found" and recent:
+            if error.kind == "not_found" and self._is_recent(state):
                 raise UnavailableError(f"the result file is not there yet: {error.message}", status=404) from error
             raise
         return download.DownloadSource(response, None if download.has_an_end(response) else self._size(file_id))

@@ -149,7 +149,7 @@ classified AS (
                 WHEN refusal IS NOT NULL THEN 'refused'
                 WHEN state IN ('queued', 'in_progress') AND has_text THEN 'unfinished'
                 WHEN has_text THEN 'answered'
-                WHEN state = 'completed' AND items IS NOT NULL AND new_item IS NULL THEN 'answered'
+                WHEN state = 'completed' AND items IS NOT NULL AND new_item IS NULL AND NOT unread THEN 'answered'
                 ELSE 'unknown'
             END
             WHEN error_code IN ({expired}) THEN 'expired'
@@ -168,7 +168,18 @@ classified AS (
             WHEN has_response THEN 'unknown'
             ELSE failed_outcome
         END AS outcome
-    FROM (SELECT *, trim(coalesce(answer, '')) <> '' AS has_text, {failed_outcome} AS failed_outcome FROM answered)
+    FROM (
+        SELECT
+            -- No answer comes from no input, and no text from no output: such counts are not known.
+            * REPLACE (usage_known AND CASE
+                WHEN all_input_tokens > 0 AND output_tokens > 0 THEN true
+                ELSE NOT has_text AND coalesce(all_input_tokens > 0 OR state IN ('failed', 'cancelled'), false)
+            END AS usage_known),
+            -- A message whose content is no list of parts with a text was paid for, and cannot be read.
+            CASE WHEN has_text THEN false ELSE len([1 FOR item IN messages IF item.content IS NULL
+                OR len([1 FOR part IN item.content IF part."text" IS NULL AND part.refusal IS NULL]) > 0]) > 0 END AS unread
+        FROM (SELECT *, trim(coalesce(answer, '')) <> '' AS has_text, {failed_outcome} AS failed_outcome FROM answered)
+    )
 ),
 understood AS (
     SELECT
@@ -203,6 +214,7 @@ understood AS (
                     ), true)
                     THEN concat('a response that is incomplete for `', left(body.incomplete_details.reason, 100), '`')
                 WHEN NOT is_chat AND state IN ('completed', 'incomplete') AND items IS NULL THEN 'the output is missing'
+                WHEN outcome = 'unknown' AND unread THEN 'a message without content that can be read'
                 WHEN new_item IS NOT NULL THEN concat('an output item of the type `', left(new_item, 100), '`')
                 WHEN usage IS NULL AND NOT is_chat AND state IN ('failed', 'cancelled') THEN NULL
                 WHEN usage IS NULL THEN 'the usage is missing'
@@ -242,7 +254,7 @@ SELECT
     CASE
         WHEN outcome = 'unfinished'
             THEN concat('the model stopped in the middle of its turn (', coalesce(body.incomplete_details.reason, state), ')')
-        WHEN outcome = 'unknown' THEN coalesce('not understood: ' || strange, said, concat('an error with the code `', error_code, '`'))
+        WHEN outcome = 'unknown' THEN coalesce('not understood: ' || strange, said, concat('an error with the code `', coalesce(error_code, 'null'), '`'))
         WHEN status_code = 0 THEN coalesce(said, 'the request was never answered (status 0)')
         ELSE coalesce(refusal, said)
     END AS error_message,
@@ -260,7 +272,7 @@ SELECT
     reported_usd,
     CASE
         WHEN outcome = 'unfinished' THEN coalesce(strange, concat('a turn that ended as `', coalesce(body.incomplete_details.reason, state), '`'))
-        WHEN outcome = 'unknown' THEN coalesce(strange, concat('an error with the code `', left(error_code, 100), '`'))
+        WHEN outcome = 'unknown' THEN coalesce(strange, concat('an error with the code `', left(coalesce(error_code, 'null'), 100), '`'))
         ELSE strange
     END AS oddity,
     damaged,

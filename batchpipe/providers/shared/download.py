@@ -22,6 +22,10 @@ _HEAD_BYTES = 65_536
 _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 
 
+class BlankError(UnavailableError):
+    """A file of results came whole, and has no line."""
+
+
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the plain bytes of a gzip stream of one or more members.
 
@@ -73,42 +77,80 @@ def has_an_end(response: httpx2.Response) -> bool:
     )
 
 
+class FileSource(NamedTuple):
+    """Holds how a file is asked for, and what may be made of its absence beside another file that has lines.
+
+    `may_be_blank`: it is whole without a line. `may_be_absent`: it may be missing, or be no file of lines.
+    """
+
+    ask: Callable[[], DownloadSource]
+    may_be_blank: bool = False
+    may_be_absent: bool = False
+
+    def may_lack(self, error: UnavailableError | RefusedError) -> bool:
+        """Return whether the other file is enough where this one has ended in `error`. A refused key says nothing."""
+        if isinstance(error, RefusedError) and error.kind == "account":
+            return False
+        return self.may_be_absent or (self.may_be_blank and isinstance(error, BlankError))
+
+
 def save(response: httpx2.Response, path: Path) -> None:
     """Write the body of `response` to `path`, which appears only when the body is whole and on the disk.
 
     Raises UnavailableError for a body that is short, cut off, empty, or no JSON lines; OSError for the disk.
     """
-    save_files((lambda: DownloadSource(response),), path)
+    save_files((FileSource(lambda: DownloadSource(response)),), path)
 
 
-def save_files(sources: Iterable[Callable[[], DownloadSource]], path: Path) -> None:
-    """Write the bodies of `sources` to `path`, one after the other, which appears only when all are whole.
+def save_files(sources: Iterable[FileSource], path: Path) -> None:
+    """Write the bodies of `sources` to `path`, one after the other, which appears only when all are whole and one of
+    them has lines.
 
-    Each is called when its turn has come. Raises what `save` raises, and the errors of a source.
+    Each is asked for when its turn has come. Raises what `save` raises, and the errors of a source.
     """
-    import httpx2
-
     part = unfinished(path)
+    passed_over: UnavailableError | RefusedError | None = None
     try:
         with open(part, "wb", opener=modes.opener) as file:
-            last = b""
+            size, last = 0, b"\n"
             for source in sources:
-                found = source()
                 try:
-                    file.write(b"\n" if last not in (b"", b"\n") else b"")
-                    last = _append(found, file)
-                finally:
-                    found.response.close()
+                    file.write(b"" if last == b"\n" else b"\n")
+                    last = _append_file(source, file)
+                    size = file.tell()
+                except (UnavailableError, RefusedError) as error:
+                    if not source.may_lack(error):
+                        raise
+                    file.seek(size)
+                    file.truncate()
+                    if passed_over is None or isinstance(passed_over, BlankError):
+                        passed_over = error
+            if passed_over is not None and not size:
+                raise passed_over
             file.flush()
             os.fsync(file.fileno())
-    except (httpx2.HTTPError, httpx2.StreamError, zlib.error) as error:
-        part.unlink(missing_ok=True)
-        raise UnavailableError(f"the download broke off ({type(error).__name__}: {error})") from error
     except (UnavailableError, NotSentError, RefusedError):
         part.unlink(missing_ok=True)
         raise
     part.replace(path)
     flush_folder(path.parent)
+
+
+def _append_file(source: FileSource, file: IO[bytes]) -> bytes:
+    """Ask for one file, write its body behind what is there, and return its last byte.
+
+    Raises the errors of the source, and UnavailableError for a body that is not whole.
+    """
+    import httpx2
+
+    try:
+        found = source.ask()
+        try:
+            return _append(found, file)
+        finally:
+            found.response.close()
+    except (httpx2.HTTPError, httpx2.StreamError, zlib.error) as error:
+        raise UnavailableError(f"the download broke off ({type(error).__name__}: {error})") from error
 
 
 def _append(source: DownloadSource, file: IO[bytes]) -> bytes:
@@ -120,7 +162,10 @@ def _append(source: DownloadSource, file: IO[bytes]) -> bytes:
         file.write(chunk)
     if source.size is not None and size != source.size:
         raise UnavailableError(f"the download broke off: {size} of {source.size} bytes")
+    if size <= _HEAD_BYTES and not head.strip(_BLANK):
+        raise BlankError("the response is empty in place of the results")
     if not _begins_as_lines(head):
-        what = "the response holds no JSON lines in place of the results; it is empty, or the page of a proxy"
-        raise UnavailableError(what)
+        raise UnavailableError(
+            "the response holds no JSON lines in place of the results; it may be the page of a proxy"
+        )
     return last

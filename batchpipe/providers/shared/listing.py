@@ -41,6 +41,7 @@ def read_list(
     """
     found: dict[str, BatchState] = {}
     headers: Mapping[str, str] = {}
+    asked: set[str] = set()
     whole, following = True, ""
     for number in range(MOST_PAGES):
         try:
@@ -55,8 +56,9 @@ def read_list(
         whole = whole and page.understood
         if not following or enough(list(found.values())):
             return BatchList(states=list(found.values()), whole=whole and not following, **account(headers))
-        if not fresh and not (has_empty_pages and not page.states):
+        if following in asked or (not fresh and not (has_empty_pages and not page.states)):
             break
+        asked.add(following)
     return BatchList(states=list(found.values()), whole=False, **account(headers))
 
 

@@ -23,6 +23,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 _MOST_PIECES = 1_000
 _MOST_DIGITS = 300
 _BLANK = " \t\r\n\x00" + _BYTE_ORDER_MARK
+_BLANKS = re.compile(f"[{_BLANK}]*")
 
 
 def mended_lines(
@@ -75,17 +76,23 @@ def _objects(text: str) -> list[dict[str, Any]] | None:
     """Return the JSON objects that `text` is, one after the other; None where it is anything else."""
     decoder = _decoder()
     found: list[dict[str, Any]] = []
-    rest = text.strip(_BLANK)
-    while rest:
+    place = _after_blanks(text, 0)
+    while place < len(text):
         try:
-            each, end = decoder.raw_decode(rest)
+            each, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             return None
         if not isinstance(each, dict):
             return None
         found.append(each)
-        rest = rest[end:].strip(_BLANK)
+        place = _after_blanks(text, place)
     return found or None
+
+
+def _after_blanks(text: str, place: int) -> int:
+    """Return the place of the first character from `place` on that is not blank."""
+    found = _BLANKS.match(text, place)
+    return found.end() if found is not None else place
 
 
 def read_object(text: str, *, exact: bool) -> dict[str, Any] | None:

@@ -20,9 +20,16 @@ CREATE OR REPLACE TABLE work.sent_values AS
 SELECT key_id, custom_id, input_values FROM ledger.requests WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
 -- name: lines
+-- An error that comes without a message is told by its type, or by its status.
 -- work.lines: One row is a line of a result file.
 CREATE OR REPLACE TABLE work.lines AS
-SELECT e.chunk_id, l.* EXCLUDE (filename)
+SELECT e.chunk_id, l.* EXCLUDE (filename) REPLACE (
+    CASE WHEN outcome = 'answered' THEN error_message ELSE coalesce(
+        nullif(trim(error_message, E' \t\r\n'), ''),
+        CASE WHEN outcome IN ('permanent', 'transient', 'account', 'unknown')
+            THEN concat('an error without a message (', left(coalesce(error_type, 'null'), 100), ')') END
+    ) END AS error_message
+)
 FROM ({lines}) l
 JOIN work.ended e USING (filename)
 
@@ -73,6 +80,9 @@ FROM (
         ON s.custom_id = l.custom_id AND s.chunk_id = l.chunk_id
 )
 
+-- name: answers_in_lines
+SELECT count(DISTINCT custom_id) FROM work.lines WHERE billed AND custom_id IN (SELECT custom_id FROM work.sent)
+
 -- name: special
 -- The batches that have to be collected one by one: those with failures that may concern the account or the whole batch,
 -- with unknown lines, or with a key that was sent in another of the batches too.
@@ -85,12 +95,15 @@ SELECT
 CREATE OR REPLACE VIEW work.received AS SELECT * FROM work.lines
 
 -- name: chosen_lines
+-- Of several lines for one request an answer counts first, then what was paid for, then what is understood.
 -- work.chosen_lines: One row is a request that leads, with the line that counts for it, or the
 -- outcome of a request without a line.
 CREATE OR REPLACE TABLE work.chosen_lines AS
 SELECT * EXCLUDE (line_number)
 FROM (
-    SELECT *, row_number() OVER (PARTITION BY custom_id ORDER BY outcome = 'unknown', line_number) AS place
+    SELECT *, row_number() OVER (
+        PARTITION BY custom_id ORDER BY outcome <> 'answered', NOT billed, outcome = 'unknown', line_number
+    ) AS place
     FROM (SELECT *, row_number() OVER () AS line_number FROM work.lines)
     WHERE custom_id IN (SELECT custom_id FROM work.sent)
 )
@@ -202,8 +215,9 @@ SELECT
     CASE WHEN s.cost_known THEN s.written ELSE s.output_tokens END AS output_tokens,
     CASE WHEN s.cost_known THEN coalesce(s.thinking_tokens, 0) ELSE s.thinking_tokens END AS thinking_tokens,
     CASE WHEN s.cost_known THEN s.searches ELSE s.web_searches END AS web_searches, s.service_tier,
-    CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {cost} END AS cost_usd,
-    CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {realtime} END AS realtime_usd,
+    CASE WHEN s.model IN {free} OR s.cost_known AND NOT s.billed THEN 0 WHEN s.cost_known THEN {cost} END AS cost_usd,
+    CASE WHEN s.model IN {free} OR s.cost_known AND NOT s.billed THEN 0 WHEN s.cost_known THEN {realtime} END
+        AS realtime_usd,
     s.reported_usd,
     false AS judged_again, s.completed_at, $now AS recorded_at, $seq AS seq
 FROM stepped s
@@ -215,6 +229,11 @@ LEFT JOIN work.prices n ON n.model = s.model AND n.tier = 'realtime' AND n.above
 -- The step of a model's prices that applies to a line: the one with the highest lower bound that its input exceeds.
 (SELECT max(above_input_tokens) FROM work.prices b WHERE b.model = p.model
     AND b.above_input_tokens < p.uncached + p.write_5m + p.write_1h + p.reads)
+
+-- name: free_models
+-- The models that cost nothing, however much a result used.
+(SELECT model FROM work.prices GROUP BY model
+    HAVING bool_and(input_usd + cache_write_5m_usd + cache_write_1h_usd + cache_read_usd + output_usd + web_search_usd = 0))
 
 -- name: insert_decisions
 INSERT INTO ledger.decisions BY NAME
@@ -277,10 +296,14 @@ SELECT count(*) FROM work.received JOIN work.ended USING (chunk_id)
 WHERE processing <> 'batch' AND batch_id IS NOT NULL
 
 -- name: odd_results
--- What is not understood of results, with how many of them have it, and the first of them.
+-- What is not understood of results, with how many of them have it, and the first of them. What a result used that costs
+-- nothing is of no account.
 SELECT oddity, cost_known, count(*), min(custom_id), arg_min(raw, custom_id)
-FROM work.received
-WHERE oddity IS NOT NULL
+FROM (
+    SELECT oddity, cost_known OR is_free AS cost_known, custom_id, raw
+    FROM (SELECT *, coalesce(model IN {free}, false) AS is_free FROM work.received WHERE oddity IS NOT NULL)
+    WHERE NOT (is_free AND starts_with(oddity, 'the usage'))
+)
 GROUP BY oddity, cost_known
 ORDER BY count(*) DESC, oddity
 

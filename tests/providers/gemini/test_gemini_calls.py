@@ -367,3 +367,11 @@ def test_odd_operations_never_raise(odd: dict[str, Any]) -> None:
     state = batch_state(odd, {})
     assert (state.batch_id, state.total) == ("batches/abc", None)
     assert state.ended is None or not state.ended.has_results
+
+
+def test_a_list_that_names_one_next_page_again_and_again_is_not_whole(service: Service) -> None:
+    changes = {"operations": [], "nextPageToken": "same"}
+    service.faults({"call": "list", "fault": "changed", "changes": changes, "times": 99})
+    before = len(service.http.get("/emulator/log?requests=0").json()["calls"])
+    assert not service.calls.list_batches(lambda states: False).whole
+    assert len(service.http.get("/emulator/log?requests=0").json()["calls"]) - before == 2

@@ -221,9 +221,46 @@ def test_odd_and_damaged_lines_never_raise_and_say_so(tmp_path: Path) -> None:
     assert [row["custom_id"] for row in rows if row["damaged"]] == [None] * 4
 
 
+NO_COUNTS = {"promptTokenCount": 0, "candidatesTokenCount": 0}
+
+
+@pytest.mark.parametrize("usage", [NO_COUNTS, {**NO_COUNTS, "promptTokenCount": 9}])
+def test_counts_of_nothing_beside_an_answer_are_not_known(tmp_path: Path, usage: dict[str, int]) -> None:
+    (row,) = read(tmp_path, answered({"text": "a"}, usage=usage))
+    assert (row["outcome"], row["answer"], row["billed"], row["cost_known"]) == ("answered", "a", True, False)
+    assert (row["input_tokens"], row["output_tokens"]) == (None, None)
+
+
+def test_an_answer_that_is_there_and_cannot_be_read_is_not_a_passing_error(tmp_path: Path) -> None:
+    """Nothing at all is the provider's own error. What was counted, or has another form, was paid for."""
+    part, counts, finish = {"text": "a"}, {"promptTokenCount": 9}, {"finishReason": "STOP"}
+    paid = {**counts, "candidatesTokenCount": 2}
+    cases: list[tuple[Any, dict[str, int], str]] = [
+        (None, counts, "transient"),
+        ([], counts, "transient"),
+        ([finish], counts, "transient"),
+        ([{"content": None, **finish}], counts, "transient"),
+        ([{"content": {"parts": []}, **finish}], counts, "transient"),
+        (None, paid, "unknown"),
+        ([{"content": None, **finish}], paid, "unknown"),
+        ({"content": {"parts": [part]}, **finish}, counts, "unknown"),
+        ("a", counts, "unknown"),
+        ([{"content": [part], **finish}], counts, "unknown"),
+        ([{"content": {"parts": part}, **finish}], counts, "unknown"),
+    ]
+    found = read(
+        tmp_path,
+        *({"response": {"candidates": each, "usageMetadata": used, "modelVersion": "g"}} for each, used, _ in cases),
+    )
+    assert [row["outcome"] for row in found] == [outcome for *_, outcome in cases]
+    assert all(row["billed"] for row in found)
+    assert [row["cost_known"] for row in found] == [outcome == "transient" for *_, outcome in cases]
+
+
 def test_a_forced_function_call_keeps_every_digit(tmp_path: Path) -> None:
     line = b'{"key":"a","response":{"candidates":[{"content":{"parts":[{"functionCall":{"name":"answer","args":%s}}]},'
-    line += b'"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5,"totalTokenCount":5},"modelVersion":"g"}}\n'
+    line += b'"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":1},'
+    line += b'"modelVersion":"g"}}\n'
     inputs = b'{"x": 12345678901234567890.10, "y": [1.50, {"z": 0.1000}]}'
     path = tmp_path / "mended.jsonl"
     path.write_bytes(b"".join(RULES.mended_lines([line % inputs], exact_inputs=True)))

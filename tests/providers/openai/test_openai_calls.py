@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from batchpipe.common.errors import CredentialsError
 from batchpipe.emulator import Emulator
-from batchpipe.providers import BatchState, Message, RungSettings, Shipment, UnavailableError
+from batchpipe.providers import BatchState, Message, RefusedError, RungSettings, Shipment, UnavailableError
 from batchpipe.providers.openai import background, provider, rules
 from batchpipe.providers.openai.calls import Calls
 from batchpipe.providers.openai.encoding import CHAT
@@ -151,6 +151,51 @@ def test_a_batch_whose_requests_all_fail_has_one_file(service: Service, tmp_path
     assert state.counts["errored"] == 3
     service.calls.collect(state.batch_id, tmp_path / "results.jsonl")
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+
+
+def test_one_file_is_enough_where_the_other_is_blank_or_does_not_come(service: Service, tmp_path: Path) -> None:
+    """A blank error file is whole. A file that does not come is waited for: one with answers for a day, too."""
+    path = tmp_path / "results.jsonl"
+
+    def read(*calls: dict[str, Any], what_is_there: bool = False) -> set[str]:
+        service.faults(*calls)
+        service.calls.collect(state.batch_id, path, what_is_there=what_is_there)
+        found = {json.loads(line)["custom_id"] for line in path.read_text().splitlines()}
+        path.unlink()
+        return found
+
+    service.faults(requests=[{"outcome": "errored_invalid", "match": "Row 1"}])
+    state = service.send()
+    service.calls.poll(state.batch_id)
+    service.calls.poll(state.batch_id)
+    no_errors, no_output = (lost_files(name) for name in ("error_file_id", "output_file_id"))
+    blank, page = ({"call": "results", "fault": fault, "times": 9} for fault in ("no_lines", "html"))
+    assert read() == {"id-0", "id-1", "id-2"}
+    assert read({**blank, "after": 1}) == {"id-0", "id-2"}
+    for calls in ([no_errors], [{**page, "after": 1}], [no_output], [{**blank, "times": 1}]):
+        with pytest.raises(UnavailableError):
+            read(*calls)
+    assert read(no_errors, what_is_there=True) == {"id-0", "id-2"}
+    assert read({**page, "after": 1}, what_is_there=True) == {"id-0", "id-2"}
+    for calls in ([no_output], [{**blank, "times": 1}]):
+        with pytest.raises(UnavailableError):
+            read(*calls, what_is_there=True)
+    service.control("clock", {"advance_seconds": DAY + 60})
+    assert read(no_output, what_is_there=True) == {"id-1"}
+    assert read({**blank, "times": 1}, what_is_there=True) == {"id-1"}
+    for calls in ([blank], [page]):
+        with pytest.raises(UnavailableError):
+            read(*calls, what_is_there=True)
+    with pytest.raises(RefusedError):
+        read(lost_files("output_file_id", "error_file_id"), what_is_there=True)
+    with pytest.raises(RefusedError):
+        read({"call": "results", "fault": "status:401", "after": 1}, what_is_there=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def lost_files(*names: str) -> dict[str, Any]:
+    """Return a rule by which a batch names files that are not there."""
+    return {"call": "retrieve", "fault": "changed", "changes": dict.fromkeys(names, "file-not-there"), "times": 9}
 
 
 def test_a_file_without_a_length_is_held_against_its_size(service: Service, tmp_path: Path) -> None:

@@ -225,6 +225,41 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
     ),
     "chat without a reason": (line(chat({"content": "h"}, None)), ("answered", {"answer": "h", "cost_known": False})),
     "chat of another reason and nothing said": (line(chat({"content": " "}, "bored")), ("unknown", {})),
+    "no counts": (
+        line(
+            response(
+                usage=usage(
+                    input_tokens=0, input_tokens_details={}, output_tokens=0, output_tokens_details={}, total_tokens=0
+                )
+            )
+        ),
+        PAID,
+    ),
+    "no output": (line(response(usage=usage(output_tokens=0, output_tokens_details={}, total_tokens=100))), PAID),
+    "no counts of a chat": (
+        line(chat({"content": '{"a":1}'}, usage={"prompt_tokens": 0, "completion_tokens": 0})),
+        PAID,
+    ),
+    "no counts of a failure": (
+        line(
+            response(
+                status="failed",
+                output=[],
+                error={"code": "server_error", "message": "words"},
+                usage=usage(
+                    input_tokens=0, input_tokens_details={}, output_tokens=0, output_tokens_details={}, total_tokens=0
+                ),
+            )
+        ),
+        ("transient", {"cost_known": True}),
+    ),
+    **{
+        f"content that is {name}": (
+            line(response(output=[{"type": "message", "content": content}])),
+            ("unknown", {"billed": True, "cost_known": False, "oddity": "a message without content that can be read"}),
+        )
+        for name, content in (("no list", {"type": "output_text", "text": "a"}), ("no part", ["a"]), ("null", None))
+    },
     "flex": (line(response(service_tier="flex"), id="realtime"), ("answered", {"processing": "flex"})),
     "priority": (
         line(response(service_tier="priority"), id="realtime"),

@@ -125,6 +125,16 @@ def test_nothing_is_lost_and_nothing_paid_twice_whatever_goes_wrong(project: Pro
     assert sum(map(by_hand, lines)) == sum(Decimal(cost) for (cost,) in project.sql(COSTS))
 
 
+def test_answers_are_collected_although_the_error_file_never_comes(project: Project) -> None:
+    project.settings["reconcile_wait"] = 0.1
+    project.pipeline(LADDER)
+    project.rows(numbered(4))
+    gone = {"call": "retrieve", "fault": "changed", "changes": {"error_file_id": "file-not-there"}, "times": 9999}
+    project.faults({"calls": [gone]})
+    result = project.run()
+    assert (result.status, result.rows["accepted"], result.submitted) == ("done", 4, 4)
+
+
 def test_what_a_full_queue_refused_late_was_not_sent_and_does_not_use_up_a_limit(project: Project) -> None:
     project.pipeline(LADDER + "\n[chunking]\nmax_requests = 2\n")
     project.rows(numbered(10))
