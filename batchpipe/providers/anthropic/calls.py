@@ -37,9 +37,9 @@ from batchpipe.providers.shared.bounds import bound
 from batchpipe.providers.shared.http import (
     CONNECT_SECONDS,
     NotUnderstoodError,
+    batch_reader,
     parsed,
     trusted_authorities,
-    understood,
 )
 from batchpipe.providers.shared.listing import ListPage, page_by_last_id, read_list
 from batchpipe.providers.shared.streams import SaidError, lines_of
@@ -58,7 +58,7 @@ _MOST_PAGES = 10_000
 _STATES = ("in_progress", "canceling", "ended")
 
 
-@understood
+@batch_reader
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     """Return the batch that the API describes. Raises NotUnderstoodError for a value without the id of a batch."""
     found = values.batch_id(batch.get("id")) if isinstance(batch, dict) else None

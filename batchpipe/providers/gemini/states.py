@@ -10,7 +10,7 @@ from typing import Any
 from batchpipe.providers import BatchState, Ended
 from batchpipe.providers.gemini.failures import late_refusal
 from batchpipe.providers.shared import values
-from batchpipe.providers.shared.http import NotUnderstoodError, understood
+from batchpipe.providers.shared.http import NotUnderstoodError, batch_reader
 
 BATCH = re.compile(r"batches/[A-Za-z0-9_-]{1,190}")
 FILE = re.compile(r"files/[A-Za-z0-9_-]{1,190}")
@@ -35,7 +35,7 @@ def results_file(operation: Any) -> str | None:
     return None
 
 
-@understood
+@batch_reader
 def batch_state(operation: Any, headers: Mapping[str, str]) -> BatchState:
     """Return the batch that an operation describes. Raises NotUnderstoodError for one without the name of a batch."""
     name = operation.get("name") if isinstance(operation, dict) else None

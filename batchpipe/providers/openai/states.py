@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.providers import BatchState, Ended, WithoutLine
 from batchpipe.providers.openai.failures import late_refusal
 from batchpipe.providers.shared import values
-from batchpipe.providers.shared.http import NotUnderstoodError, understood
+from batchpipe.providers.shared.http import NotUnderstoodError, batch_reader
 
 # The key of a batch's metadata that holds our label.
 LABEL = "batchpipe"
@@ -39,7 +39,7 @@ def file_id(value: Any) -> str | None:
     return values.batch_id(value)
 
 
-@understood
+@batch_reader
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     """Return the batch that the API describes. Raises NotUnderstoodError for a value without the id of a batch."""
     found = values.batch_id(batch.get("id")) if isinstance(batch, dict) else None

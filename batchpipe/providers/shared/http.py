@@ -127,7 +127,7 @@ def error_json(body: bytes, *, member: str | None = None, otherwise: Mapping[str
     return written(otherwise).rstrip(b"\n")
 
 
-def understood(read: StateReader) -> StateReader:
+def batch_reader(read: StateReader) -> StateReader:
     """Let a reader of batches raise NotUnderstoodError for whatever a value that nobody thought of makes it raise."""
 
     @functools.wraps(read)
