@@ -27,7 +27,7 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def unfinished(path: Path) -> Path:
+def part_of(path: Path) -> Path:
     """Return the name under which this thread writes the file that takes the name `path` once it is whole.
 
     Nobody else writes to it: two processes may be about to put the same file there.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from batchpipe.common import modes
-from batchpipe.common.durable import unfinished
+from batchpipe.common.durable import part_of
 from batchpipe.common.errors import InputError, UsageError
 from batchpipe.sql.quoting import folded
 from batchpipe.store.arrow import arrow
@@ -150,7 +150,7 @@ def write_rows(frame: Frame, path: Path, key: Sequence[str], used: str, without:
     if missing:
         known = ", ".join(columns) or "none"
         raise InputError(f"there is no column {missing[0]!r}", where="key", hint=f"The columns are: {known}.")
-    part = unfinished(path)
+    part = part_of(path)
     with open(part, "wb", opener=modes.opener) as file:
         arrow().parquet.write_table(arrow().table(columns), file)
     modes.replace(part, path)

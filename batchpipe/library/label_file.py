@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common import modes
-from batchpipe.common.durable import unfinished
+from batchpipe.common.durable import part_of
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.sending import LOCAL
 from batchpipe.pipeline.value_types import NAME_PATTERN
@@ -144,7 +144,7 @@ def field_table(name: str, spec: Any) -> dict[str, Any]:
 def write_file(task: LabelTask, folder: Path, rows: Path) -> Path:
     """Write the pipeline file of `task` into `folder`, and return its path."""
     path = folder / f"{task.name}.toml"
-    part = unfinished(path)
+    part = part_of(path)
     with open(part, "w", encoding="utf-8", opener=modes.opener) as file:
         file.write(task.written(rows))
     modes.replace(part, path)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from batchpipe.common.errors import UsageError
 from batchpipe.common.likeness import nearest
-from batchpipe.project.settings_place import settings_file, toml_table
+from batchpipe.project.settings_place import settings_file, settings_table
 
 PROVIDERS = "providers"
 SEPARATOR = "__"
@@ -134,7 +134,7 @@ def tables_of_variables(values: Mapping[str, str]) -> dict[str, dict[str, str]]:
             hint = "Write it like BATCHPIPE_PROVIDERS__NAME__BASE_URL, NAME as it stands before the colon of a model."
             raise UsageError("this does not name a provider and its setting", where=shown, hint=hint)
         if key in KEYS and key not in SCALARS:
-            hint = f"Write the table into {settings_file()}: {toml_table(f'providers.{name}.{key}')}"
+            hint = f"Write the table into {settings_file()}: {settings_table(f'providers.{name}.{key}')}"
             raise UsageError(f"a variable cannot set the table `{key}`", where=shown, hint=hint)
         if key not in SCALARS:
             near = nearest(key, SCALARS)
@@ -163,7 +163,7 @@ def refuse_unknown_keys(tables: Any, where: str) -> None:
     A key in a file has to be the name of a variable: `${NAME}`.
     """
     if not isinstance(tables, dict) or not all(isinstance(each, dict) for each in tables.values()):
-        hint = f"Write {toml_table('providers.NAME')}."
+        hint = f"Write {settings_table('providers.NAME')}."
         raise UsageError("providers is not a table of tables", where=where, hint=hint)
     for name, table in tables.items():
         place = f"{where}.{name}"

@@ -39,7 +39,7 @@ from batchpipe.project.provider_tables import (
     refuse_unknown_keys,
     tables_of_variables,
 )
-from batchpipe.project.settings_place import SettingsPlace, remember, toml_table
+from batchpipe.project.settings_place import SettingsPlace, remember_place, settings_table
 
 PREFIX = "BATCHPIPE_"
 # Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first, the
@@ -285,7 +285,7 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
     shown, table = _tool_table(root)
     environments = table.get("env", {})
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
-        raise UsageError("env is not a table of tables", where=shown, hint=f"Write {toml_table('env.NAME')}.")
+        raise UsageError("env is not a table of tables", where=shown, hint=f"Write {settings_table('env.NAME')}.")
     layers = [Layer(shown, {key: value for key, value in table.items() if key != "env"})]
     for name, values in environments.items():
         _refuse_unknown(Layer(f"{shown}, env {name},", values))
@@ -293,7 +293,7 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
         return layers
     if env not in environments:
         known = f"There are: {', '.join(sorted(environments))}." if environments else "There is none yet."
-        hint = f"{known} To add it, write the table {toml_table(f'env.{env}')} with its settings."
+        hint = f"{known} To add it, write the table {settings_table(f'env.{env}')} with its settings."
         raise UsageError(f"there is no environment {env!r}", where=shown, hint=hint)
     return [Layer(f"{shown}, env {env},", environments[env]), *layers]
 
@@ -317,7 +317,7 @@ def _tool_table(root: Path) -> tuple[str, dict[str, Any]]:
         raise UsageError("there are settings in two places", where=shown, hint=hint)
     usual = at_top if (root / "batchpipe.toml").is_file() else in_pyproject
     place, table = given[0] if given else (usual, {})
-    remember(place)
+    remember_place(place)
     return place.shown, table
 
 

@@ -26,7 +26,7 @@ class SettingsPlace(NamedTuple):
 _places = [SettingsPlace()]
 
 
-def remember(place: SettingsPlace) -> None:
+def remember_place(place: SettingsPlace) -> None:
     """Let hints name `place` from now on."""
     _places[:] = [place]
 
@@ -36,7 +36,7 @@ def settings_file() -> str:
     return _places[0].file
 
 
-def toml_table(name: str) -> str:
+def settings_table(name: str) -> str:
     """Return the header of the table `name` of the settings: `[budget]` or `[tool.batchpipe.budget]`."""
     return f"[{name}]" if _places[0].at_top else f"[{PREFIX}.{name}]"
 
@@ -44,7 +44,7 @@ def toml_table(name: str) -> str:
 def under(name: str = "") -> str:
     """Return where in the settings a key is to be written: in the table `name`, or beside all tables."""
     if name:
-        return f"under {toml_table(name)} in {settings_file()}"
+        return f"under {settings_table(name)} in {settings_file()}"
     return f"at the top of {settings_file()}" if _places[0].at_top else f"under [{PREFIX}] in {settings_file()}"
 
 
@@ -60,4 +60,4 @@ def price_hint() -> str:
 
 def project_budget() -> str:
     """Return what messages call the budget of all pipelines together; `[budget]` alone is that of one pipeline."""
-    return f"{settings_file()} [budget]" if _places[0].at_top else toml_table("budget")
+    return f"{settings_file()} [budget]" if _places[0].at_top else settings_table("budget")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.common.likeness import nearest
-from batchpipe.project.settings_place import settings_file, toml_table, under
+from batchpipe.project.settings_place import settings_file, settings_table, under
 from batchpipe.providers import DEFAULT_PROVIDER, MODEL_NAMES, REGISTRY, get_provider_module
 from batchpipe.providers.interface import ProviderModule, ProviderRules
 from batchpipe.providers.values import Limits, RungSettings
@@ -150,7 +150,7 @@ class KnownProviders:
         else:
             hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
         if PROVIDER_NAME.fullmatch(name):
-            hint += f" To add a provider: {toml_table(f'providers.{name}')} in {settings_file()}."
+            hint += f" To add a provider: {settings_table(f'providers.{name}')} in {settings_file()}."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
 
     def recorded(self, name: str, protocol: str, endpoint: str | None) -> KnownProvider:

@@ -19,6 +19,7 @@ OF_PEOPLE = {
     "sql/types.py",
     "engine/source/snapshot.py",
     "commands/results/results.py",
+    "engine/output/labels.py",
     "commands/results/spreadsheet.py",
 }
 # The draw of a sample splits such numbers within its statement: none is stored or written as text.

@@ -24,7 +24,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.raw_folder import folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
-from batchpipe.project.settings_place import settings_file, toml_table
+from batchpipe.project.settings_place import settings_file, settings_table
 from batchpipe.providers.known import with_provider
 
 
@@ -37,7 +37,7 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = (), *
     about ended runs and stuck batches that were not sent yet, as the setting `notify` says.
     """
     if notify and call.settings.notify is None:
-        hint = f"Name a command or a webhook: {toml_table('notify')} in {settings_file()}."
+        hint = f"Name a command or a webhook: {settings_table('notify')} in {settings_file()}."
         raise UsageError("nobody is set to be told", where="--notify", hint=hint)
     named, single = chosen(call, arguments)
     with call.context() as context:

@@ -15,7 +15,7 @@ from batchpipe.engine.cost.pricing import PriceFile, flat_prices, read_prices
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.provider_tables import ProviderPrices, ProviderTable
 from batchpipe.project.settings import Settings
-from batchpipe.project.settings_place import toml_table, under
+from batchpipe.project.settings_place import settings_table, under
 from batchpipe.providers import DEFAULT_PROVIDER, REGISTRY, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders, built_in
 
@@ -41,11 +41,11 @@ def known_providers(settings: Settings) -> KnownProviders:
 
 def _known(name: str, table: ProviderTable) -> KnownProvider:
     protocol = table.protocol or (name if name in REGISTRY else None)
-    own = toml_table(f"providers.{name}")
+    own = settings_table(f"providers.{name}")
     place = f"{own} protocol"
     protocols = ", ".join(REGISTRY)
     if protocol is None and (near := nearest(name, REGISTRY)):
-        hint = f"Did you mean {toml_table(f'providers.{near}')}? Else write how it is spoken to: protocol = ..."
+        hint = f"Did you mean {settings_table(f'providers.{near}')}? Else write how it is spoken to: protocol = ..."
         raise UsageError("the provider has no protocol", where=place, hint=hint)
     if protocol is None:
         hint = f'Write how it is spoken to: protocol = "{DEFAULT_PROVIDER}". There are: {protocols}.'

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
 from batchpipe.engine.ledger.events import OpenBatch, OpenCall, open_batches
-from batchpipe.project.settings_place import settings_file, toml_table
+from batchpipe.project.settings_place import settings_file, settings_table
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders
 from batchpipe.store.database import Session
@@ -146,7 +146,7 @@ def no_provider(batch: OpenBatch | OpenCall) -> NoProviderError:
         variable = module.KEY_VARIABLE
         hint = f"Set {module.BASE_URL_VARIABLE}={batch.base_url} and {variable}, or write into {settings_file()}:"
     lines = (
-        f"{toml_table(f'providers.{batch.provider}')}\n"
+        f"{settings_table(f'providers.{batch.provider}')}\n"
         f'protocol = "{batch.protocol}"\nbase_url = "{batch.base_url}"\nkey = "${{{variable}}}"'
     )
     return NoProviderError(

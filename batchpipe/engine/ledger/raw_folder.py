@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 import duckdb
 
 from batchpipe.common import modes
-from batchpipe.common.durable import flush_folder, unfinished
+from batchpipe.common.durable import flush_folder, part_of
 from batchpipe.common.held_room import ANSWER_BYTES, HeldRoom
 from batchpipe.engine.ledger.renames import linked_by, rename_links
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, Note, SavedChunk, read_chunk
@@ -84,7 +84,7 @@ class RawFolder:
     def write_results(self, chunk_id: str, content: bytes) -> Path:
         """Save the results of a chunk, and return their path."""
         path = self.download(chunk_id)
-        part = unfinished(path)
+        part = part_of(path)
         with saving(path):
             with open(part, "wb", opener=modes.opener) as file:
                 file.write(content)
@@ -102,7 +102,7 @@ class RawFolder:
         plain, packed = self.download(chunk_id), self.path / f"{chunk_id}{COMPRESSED}"
         if not plain.exists():
             return
-        part = unfinished(packed)
+        part = part_of(packed)
         try:
             sums = LineSums()
             with plain.open("rb") as source, arrow().output_stream(str(part), compression="zstd") as target:
@@ -148,7 +148,7 @@ class RawFolder:
     def write_requests(self, chunk_id: str, write: Callable[[Path], None]) -> None:
         """Save the requests of a chunk: `write` makes the file at the path that it gets."""
         path = self.requests(chunk_id)
-        part = unfinished(path)
+        part = part_of(path)
         with saving(path):
             write(part)
             _flush(part)
@@ -159,7 +159,7 @@ class RawFolder:
     def save_chunk(self, saved: SavedChunk) -> None:
         """Save the JSON file of a chunk, and replace an older one."""
         path = self.path / f"{saved.chunk_id}{CHUNK}"
-        part = unfinished(path)
+        part = part_of(path)
         text = with_sum(json.dumps(asdict(saved), default=str))
         with saving(path):
             with open(part, "w", encoding="utf-8", opener=modes.opener) as file:
@@ -227,7 +227,7 @@ class RawFolder:
             origin, path = source.path / f"{chunk_id}{suffix}", self.path / f"{chunk_id}{suffix}"
             if not origin.exists() or path.exists():
                 continue
-            part = unfinished(path)
+            part = part_of(path)
             with saving(path):
                 shutil.copyfile(origin, part)
                 _flush(part)
@@ -259,11 +259,11 @@ def saving(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         with suppress(OSError):  # a folder that is none any more holds no leftover
-            unfinished(path).unlink(missing_ok=True)
+            part_of(path).unlink(missing_ok=True)
         raise disk_error(error, path) from error
     except duckdb.Error:
         with suppress(OSError):
-            unfinished(path).unlink(missing_ok=True)
+            part_of(path).unlink(missing_ok=True)
         raise
 
 

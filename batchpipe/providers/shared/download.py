@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from batchpipe.common import modes
-from batchpipe.common.durable import flush_folder, unfinished
+from batchpipe.common.durable import flush_folder, part_of
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def save_files(sources: Iterable[FileSource], path: Path) -> None:
 
     Each is asked for when its turn has come. Raises what `save` raises, and the errors of a source.
     """
-    part = unfinished(path)
+    part = part_of(path)
     passed_over: UnavailableError | RefusedError | None = None
     try:
         with open(part, "wb", opener=modes.opener) as file:
