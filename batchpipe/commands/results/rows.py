@@ -244,7 +244,7 @@ def python_value(name: str, kind: str) -> Sql:
             "THEN union_value(moment := CAST({column} AS {known}))::UNION(moment {known}, written VARCHAR) "
             "ELSE union_value(written := {text})::UNION(moment {known}, written VARCHAR) END",
             column=column,
-            known=Sql("DATE" if tree.name == "DATE" else "TIMESTAMP"),
+            known=Sql("DATE") if tree.name == "DATE" else Sql("TIMESTAMP"),
             text=canonical_sql(column, kind, False),
         )
     return canonical_sql(column, kind, False) if tree.name in _TEXTS else column

@@ -57,8 +57,8 @@ def drop_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: str
     whether there are any, so that a new plan is needed.
 
     It must come before the first statement of a commit that reads working tables: a transaction sees them as they were
-    then. Reads the ledger, `work.shared`. Writes `work.plan`, `work.due`, and of panels `work.ballots`, `work.voters`,
-    `work.votes`.
+    then. Reads the ledger, `work.shared`. Writes `work.asked_since`, `work.plan`, `work.due`, and of panels
+    `work.ballots`, `work.voters`, `work.votes`.
     """
     since = {"since": plan.seq, "run_id": run_id}
     with _newer_facts(session, resolved, since) as (beside, newer, _):
