@@ -94,7 +94,9 @@ def _utc(name: str, text: str) -> str:
     """
     upper = f"upper({text})"
     if name == "TIMESTAMP_NS":
-        with_offset = f"make_timestamp_ns(epoch_ns(TRY_CAST({upper} AS TIMESTAMPTZ_NS)))"
+        # The digits of the second are put behind the moment without them: TIMESTAMPTZ holds six.
+        whole = f"make_timestamp(epoch_us(TRY_CAST(regexp_replace({upper}, '\\.[0-9]+', '') AS TIMESTAMPTZ)))"
+        with_offset = f"CAST({whole} AS VARCHAR) || regexp_extract({upper}, '\\.[0-9]+')"
     else:
         with_offset = f"make_timestamp(epoch_us(TRY_CAST({upper} AS TIMESTAMPTZ)))"
     return (
