@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.printing.text import count, shortened, table, table_value
+from batchpipe.commands.printing.text import count, json_text, shortened, table, table_value
 from batchpipe.commands.results.rows import NESTED, TAKEN, Filters, TakenRows, python_rows, rows_object, take_rows
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.durable import written_whole
@@ -162,8 +161,8 @@ def _nested_json(column: Sql, kind: str) -> Sql:
 def _json_lines(taken: TakenRows, ending: str) -> Sql:
     """Return a SELECT of one text for each row: an object, and in a `.json` file what makes them one list."""
     columns = (
-        sql("{name} || {value}", name=quote_literal(f"{json.dumps(name)}:"), value=_in_json(name, kind))
-        for name, kind in taken.output.columns
+        sql("{name} || ':' || {value}", name=quote_literal(json_text(name, ascii_only=False)), value=_in_json(name, of))
+        for name, of in taken.output.columns
     )
     line = sql("'{{' || {columns} || '}}'", columns=joined(" || ',' || ", columns))
     if ending != ".json":
